@@ -1,0 +1,1 @@
+"""The failover core. The public names are resolved when first used, so that importing the package stays light."""

@@ -1,0 +1,88 @@
+"""The seam between the router and a provider.
+
+A rung is one place that can answer. Several rungs can share a backend: "local" is Ollama, another local server,
+the embedded engine and the extractive answerer, told apart by `mode`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from ..deadline import Deadline
+from ..types import Chunk, Prompt
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """The router's side of one call.
+
+    The tier says `sent()` as soon as the whole request has left for the provider: from then on it may have been
+    billed, and the wait for the first event begins. Until then the router allows `connect_timeout` seconds.
+    """
+
+    deadline: Deadline
+    connect_timeout: float
+    sent: Callable[[], None]
+
+
+@dataclass(frozen=True, slots=True)
+class TierInfo:
+    """What a status page shows of a rung. No secret in any field."""
+
+    backend: str
+    mode: str
+    configured: bool
+    model: str | None = None
+    models: tuple[str, ...] = ()
+    endpoint: str | None = None
+    notes: tuple[str, ...] = ()
+    cure: str = ""
+    details: Mapping[str, Any] = field(default_factory=dict)
+
+
+class Tier(Protocol):
+    """One place a prompt can be answered.
+
+    `stream` yields chunks as they arrive and raises only `PromptRefused` or a `TierFailed`; the last chunk has a
+    `finish_reason`. Closing the generator closes the connection at once. A tier remembers nothing about past
+    failures: that is its circuit's work.
+
+    `identity` names the account behind the rung (backend, origin of the base URL, fingerprint of the credential):
+    circuits are kept by it, so that a new credential starts with a closed circuit. `None`: no circuit.
+    `can_prefill`: a last assistant message is carried on from its last character.
+    `can_continue`: may go on with another tier's sentence. `needs_documents`: answers only from documents.
+    `is_model`: a language model answers (the extractive answerer is none).
+    `address`: host and port it would really connect to (its proxy, if one is used); `None`: nothing to reach.
+    """
+
+    backend: str
+    mode: str
+    identity: str | None
+    needs_internet: bool
+    can_prefill: bool
+    can_continue: bool
+    needs_documents: bool
+    is_model: bool
+    address: tuple[str, int] | None
+
+    def stream(self, prompt: Prompt, call: Call) -> AsyncGenerator[Chunk, None]: ...
+
+    def missing(self) -> TierInfo | None:
+        """Why the rung cannot be asked at all (no token, no key), with the cure; `None` when it can."""
+        ...
+
+    def refuses(self, prompt: Prompt) -> str | None:
+        """Why this rung cannot take this prompt (tools it does not know, ...); `None` when it can."""
+        ...
+
+    async def context_chars(self, prompt: Prompt) -> int | None:
+        """How many characters of prompt fit its window; `None` when unknown or more than anybody sends."""
+        ...
+
+    async def info(self) -> TierInfo:
+        """For status: cheap, never a paid route, never raises."""
+        ...
+
+    async def aclose(self) -> None: ...

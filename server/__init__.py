@@ -1,0 +1,1 @@
+"""The REST front end: `create_app(gateway)`."""
