@@ -39,7 +39,7 @@ class Telemetry:
         for listener in list(self._listeners):
             try:
                 listener(happening)
-            except Exception:  # noqa: BLE001 - a third party's listener must not break a request
+            except Exception:
                 log.warning("a listener of %s failed", kind, exc_info=log.isEnabledFor(logging.DEBUG))
 
     def recent(self, kind: str | None = None) -> tuple[Happening, ...]:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from ..deadline import Deadline
-from ..types import Chunk, Prompt
+from ..types import Chunk, Prompt, Reason
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +25,15 @@ class Call:
     deadline: Deadline
     connect_timeout: float
     sent: Callable[[], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Missing:
+    """Why a rung cannot be asked at all, and the one cure."""
+
+    why: str
+    cure: str
+    reason: Reason = Reason.NOT_CONFIGURED
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +60,7 @@ class Tier(Protocol):
 
     `identity` names the account behind the rung (backend, origin of the base URL, fingerprint of the credential):
     circuits are kept by it, so that a new credential starts with a closed circuit. `None`: no circuit.
+    `leaves_laptop`: prompts go to another machine; under `local_only` such a rung is not asked.
     `can_prefill`: a last assistant message is carried on from its last character.
     `can_continue`: may go on with another tier's sentence. `needs_documents`: answers only from documents.
     `is_model`: a language model answers (the extractive answerer is none).
@@ -60,7 +70,7 @@ class Tier(Protocol):
     backend: str
     mode: str
     identity: str | None
-    needs_internet: bool
+    leaves_laptop: bool
     can_prefill: bool
     can_continue: bool
     needs_documents: bool
@@ -69,8 +79,8 @@ class Tier(Protocol):
 
     def stream(self, prompt: Prompt, call: Call) -> AsyncGenerator[Chunk, None]: ...
 
-    def missing(self) -> TierInfo | None:
-        """Why the rung cannot be asked at all (no token, no key), with the cure; `None` when it can."""
+    def missing(self) -> Missing | None:
+        """Why the rung cannot be asked at all (no token, no key); `None` when it can."""
         ...
 
     def refuses(self, prompt: Prompt) -> str | None:
