@@ -1,1 +1,93 @@
 """The failover core. The public names are resolved when first used, so that importing the package stays light."""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .blocking import BlockingGateway
+    from .errors import (
+        AllTiersFailed,
+        AnswerInterrupted,
+        GatewayError,
+        PromptRefused,
+        PromptTooLong,
+        SettingsInvalid,
+        TierFailed,
+    )
+    from .gateway import Gateway, Health, Status
+    from .settings import Settings
+    from .types import (
+        Answer,
+        Attempt,
+        AttemptOutcome,
+        Delta,
+        Document,
+        Done,
+        Event,
+        Message,
+        Meta,
+        OnInterrupt,
+        Reason,
+        Segment,
+        SegmentStarted,
+        Source,
+        Usage,
+    )
+
+__all__ = [
+    "AllTiersFailed",
+    "Answer",
+    "AnswerInterrupted",
+    "Attempt",
+    "AttemptOutcome",
+    "BlockingGateway",
+    "Delta",
+    "Document",
+    "Done",
+    "Event",
+    "Gateway",
+    "GatewayError",
+    "Health",
+    "Message",
+    "Meta",
+    "OnInterrupt",
+    "PromptRefused",
+    "PromptTooLong",
+    "Reason",
+    "Segment",
+    "SegmentStarted",
+    "Settings",
+    "SettingsInvalid",
+    "Source",
+    "Status",
+    "TierFailed",
+    "Usage",
+]
+
+_HOMES = {
+    "BlockingGateway": "blocking",
+    "Gateway": "gateway",
+    "Health": "gateway",
+    "Settings": "settings",
+    "Status": "gateway",
+    **dict.fromkeys(
+        (
+            "AllTiersFailed",
+            "AnswerInterrupted",
+            "GatewayError",
+            "PromptRefused",
+            "PromptTooLong",
+            "SettingsInvalid",
+            "TierFailed",
+        ),
+        "errors",
+    ),
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        return import_module(".gateway", __name__).__version__
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f".{_HOMES.get(name, 'types')}", __name__), name)

@@ -40,7 +40,7 @@ class ManualClock:
         self._wall = wall
 
 
-class _Selector(selectors.DefaultSelector):  # type: ignore[valid-type, misc]
+class _Selector(selectors.DefaultSelector):
     """Never waits: instead of sleeping until the next timer, the loop's time jumps there."""
 
     def __init__(self) -> None:

@@ -1,0 +1,274 @@
+"""The one door: everything below is built here, from `Settings`, and handed down as small values."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import aclosing
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+from .circuit import CircuitPolicy, CircuitState, CircuitStore, MemoryStore, reset
+from .clock import Clock, SystemClock
+from .compose import compose
+from .deadline import Deadline
+from .errors import PromptRefused
+from .routing.course import Ask
+from .routing.gate import Gate, OpenGate
+from .routing.router import Router
+from .routing.watch import Limits
+from .settings import Settings
+from .telemetry import Telemetry, log_happening
+from .tiers.base import Tier, TierInfo
+from .types import Answer, Document, Done, Event, Message, OnInterrupt, Prompt
+
+__version__ = "0.1.0"
+
+
+@dataclass(frozen=True, slots=True)
+class CircuitStatus:
+    """`reopens_in`: seconds until the tier may be asked again; `None` when nothing stands in the way or only a new
+    credential helps."""
+
+    state: str
+    failures: int = 0
+    reason: str | None = None
+    reopens_in: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TierStatus:
+    """One rung as a status page shows it. `available`: the next plain request would ask it."""
+
+    backend: str
+    mode: str
+    available: bool
+    circuit: CircuitStatus
+    info: TierInfo
+    why_not: str = ""
+    cure: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    version: str
+    tiers: tuple[TierStatus, ...]
+    connectivity: str
+    store: str
+    notes: tuple[str, ...] = ()
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON: tiers flattened."""
+        return {
+            "version": self.version,
+            "tiers": [
+                {
+                    "backend": t.backend,
+                    "mode": t.mode,
+                    "available": t.available,
+                    "circuit": asdict(t.circuit),
+                    "why_not": t.why_not,
+                    "cure": t.cure,
+                    "model": t.info.model,
+                    "models": list(t.info.models),
+                    "endpoint": t.info.endpoint,
+                    "notes": list(t.info.notes),
+                    "details": dict(t.info.details),
+                }
+                for t in self.tiers
+            ],
+            "connectivity": self.connectivity,
+            "store": self.store,
+            "notes": list(self.notes),
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """The five fields of `GET /health`."""
+
+    status: str
+    copilot_available: bool
+    cloud_available: bool
+    local_available: bool
+    circuit_state: str
+
+
+class Gateway:
+    """Asks Copilot, else a cloud, else this laptop. Use as `async with Gateway.from_settings() as gateway`."""
+
+    def __init__(
+        self,
+        rungs: Sequence[Tier],
+        *,
+        settings: Settings | None = None,
+        clock: Clock | None = None,
+        store: CircuitStore | None = None,
+        telemetry: Telemetry | None = None,
+        gate: Gate | None = None,
+    ) -> None:
+        self.settings = settings or Settings.load()
+        self.clock = clock or SystemClock()
+        self.telemetry = telemetry or Telemetry(self.clock.wall)
+        self.gate = gate or OpenGate()
+        chosen = self.settings
+        limits = Limits(
+            chosen.connect_timeout, chosen.first_token_timeout, chosen.stall_timeout, chosen.thinking_timeout
+        )
+        local_first = chosen.local_first_token_timeout
+        self.router = Router(
+            rungs,
+            store or MemoryStore(),
+            self.clock,
+            policy=CircuitPolicy(
+                chosen.failure_threshold, chosen.recovery_timeout, chosen.connect_timeout + chosen.first_token_timeout
+            ),
+            limits=limits,
+            local_limits=replace(limits, first_token=local_first, thinking=max(local_first, limits.thinking)),
+            telemetry=self.telemetry,
+            gate=self.gate,
+        )
+
+    @classmethod
+    def from_settings(cls, settings: Settings | None = None) -> Gateway:
+        """The gateway the settings describe. Nothing is contacted before the first request."""
+        from .assembly import assemble
+
+        return assemble(settings or Settings.load())
+
+    async def __aenter__(self) -> Gateway:
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        await self.aclose()
+
+    async def aclose(self) -> None:
+        for rung in self.router.rungs:
+            await rung.aclose()
+        await self.router.store.aclose()
+
+    # ---- asking
+
+    async def stream(
+        self,
+        prompt: str,
+        *,
+        documents: Sequence[Document | str] | None = None,
+        system: str | None = None,
+        messages: Sequence[Message | Mapping[str, Any]] = (),
+        tier: str | None = None,
+        model: str | None = None,
+        local_only: bool | None = None,
+        max_tokens: int | None = None,
+        temperature: float | None = None,
+        deadline_s: float | None = None,
+        on_interrupt: OnInterrupt | str | None = None,
+        max_context_chars: int | None = None,
+        passthrough: Mapping[str, Any] | None = None,
+        whole: bool = False,
+        id: str | None = None,
+    ) -> AsyncGenerator[Event, None]:
+        """Yield `Meta`, `Delta`s, perhaps `SegmentStarted`, and at the end exactly one `Done`.
+
+        `documents` are answered from; `messages` are earlier turns; `tier` pins one backend (no failover then);
+        `deadline_s` is for all tiers together; `whole` is for callers that show nothing before the end.
+        Raises `PromptRefused`, `AllTiersFailed` or `AnswerInterrupted`.
+        """
+        only_local = self.settings.local_only if local_only is None else local_only or self.settings.local_only
+        if only_local and tier in ("copilot", "cloud"):
+            raise PromptRefused(
+                f"tier {tier!r} was asked for, but only this laptop may answer", field="tier",
+                cure="leave tier out, or local_only",
+            )  # fmt: skip
+        asked = compose(
+            prompt,
+            documents=documents,
+            system=system,
+            messages=messages,
+            max_context_chars=max_context_chars or self.settings.max_context_chars,
+        )
+        policy = OnInterrupt(on_interrupt) if on_interrupt else None if whole else self.settings.on_interrupt
+        ask = Ask(
+            id=id or f"ans_{secrets.token_hex(8)}",
+            prompt=replace(
+                asked.prompt, model=model, max_tokens=max_tokens, temperature=temperature, passthrough=passthrough or {}
+            ),
+            deadline=Deadline.after(deadline_s or self.settings.request_deadline, self.clock),
+            on_interrupt=policy,
+            tier=tier,
+            local_only=only_local,
+            whole=whole,
+        )
+        async with aclosing(self.router.stream(ask)) as events:
+            async for event in events:
+                if isinstance(event, Done):
+                    event = Done(asked.checked(event.answer))
+                yield event
+
+    async def ask(self, prompt: str, **options: Any) -> Answer:
+        """The whole answer; options as for `stream`. A cut makes the next tier answer from the start, unless
+        `on_interrupt` says otherwise."""
+        async with aclosing(self.stream(prompt, whole=True, **options)) as events:
+            async for event in events:
+                if isinstance(event, Done):
+                    return event.answer
+        raise AssertionError("a stream ends in Done or raises")
+
+    async def ask_documents(self, prompt: str, documents: Sequence[Document | str], **options: Any) -> Answer:
+        """Answer from these documents, citing them."""
+        return await self.ask(prompt, documents=documents, **options)
+
+    # ---- state
+
+    async def reset(self) -> None:
+        """Close every circuit and forget every wait, rejected token and suspicion."""
+        await self.router.store.change_all(reset)
+        for rung in self.router.rungs:
+            forget = getattr(rung, "forget", None)
+            if forget is not None:
+                forget()
+        self.telemetry.tell("reset")
+
+    async def status(self) -> Status:
+        """Every rung with its circuit, network and store. Never calls a paid route."""
+        steps = self.router.plan(Prompt(()), local_only=self.settings.local_only)
+        now = self.clock.span()
+        tiers = []
+        for step, rung in zip(steps, self.router.rungs, strict=True):
+            circuit = await self._circuit(rung, now)
+            info = await rung.info()
+            is_open = circuit.reopens_in is not None or circuit.state == CircuitState.OPEN
+            why = step.detail or ("" if info.configured else "it does not answer")
+            if is_open and not why:
+                why = f"left alone after: {circuit.reason or 'failures'}"
+            available = step.skip is None and not is_open and info.configured
+            tiers.append(TierStatus(rung.backend, rung.mode, available, circuit, info, why, step.cure or info.cure))
+        store = self.router.store
+        notes = [store.trouble] if store.trouble else []
+        return Status(__version__, tuple(tiers), "online", store.kind, tuple(notes))
+
+    async def health(self) -> Health:
+        """Whether the next plain request would find somebody, tier by tier."""
+        status = await self.status()
+
+        def lit(backend: str) -> bool:
+            models = {(r.backend, r.mode) for r in self.router.rungs if r.is_model}
+            return any(t.available for t in status.tiers if t.backend == backend and (t.backend, t.mode) in models)
+
+        copilot, cloud, local = lit("copilot"), lit("cloud"), lit("local")
+        state = str(await self.router.state())
+        return Health("ok" if copilot or cloud or local else "degraded", copilot, cloud, local, state)
+
+    async def _circuit(self, rung: Tier, now: float) -> CircuitStatus:
+        if rung.identity is None:
+            return CircuitStatus(CircuitState.CLOSED)
+        circuit = await self.router.store.read(rung.identity)
+        left = circuit.remaining(now) if circuit.state is not CircuitState.CLOSED else 0.0
+        reopens = round(left, 1) if 0 < left < float("inf") else None
+        return CircuitStatus(str(circuit.shown(now)), circuit.failures, circuit.reason, reopens)
+
+
+def observed(telemetry: Telemetry) -> Telemetry:
+    """With the logging observer attached."""
+    telemetry.listen(log_happening)
+    return telemetry
