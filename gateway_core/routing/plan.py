@@ -79,11 +79,11 @@ def _step(index: int, facts: Facts, wish: Wish) -> Step:
     return Step(index)
 
 
-def share(remaining: float, cloud_left: int, local_alive: bool) -> float:
-    """Seconds a cloud tier may take to its first visible text.
+def cloud_time(remaining: float, *, local_model: bool, other_local: bool) -> float:
+    """Seconds of `remaining` that the clouds together may take to their first visible text.
 
-    While a local tier could still answer, the clouds together get at most half of what is left; it is split
-    evenly over those still to ask.
+    While a local model could still answer, half of it is kept for this laptop; quoting documents needs little.
     """
-    together = remaining / 2 if local_alive else remaining
-    return together / max(1, cloud_left)
+    if local_model:
+        return remaining / 2
+    return remaining - min(5.0, remaining / 10) if other_local else remaining

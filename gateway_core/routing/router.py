@@ -36,7 +36,7 @@ from ..types import Answer, Attempt, AttemptOutcome, Chunk, Done, Event, Meta, O
 from .course import Ask, Course
 from .gate import Gate, OpenGate
 from .outcomes import outcome_of
-from .plan import Facts, Step, Wish, plan, share
+from .plan import Facts, Step, Wish, cloud_time, plan
 from .splice import Seam, to_go_on
 from .watch import Limits, Watch
 
@@ -93,13 +93,16 @@ class Router:
         """
         course, failures = Course(ask, self._clock.now()), list[GatewayError]()
         steps = self.plan(ask.prompt, tier=ask.tier, local_only=ask.local_only)
+        clouds_by = self._clouds_by(steps, ask.deadline)
         for position, step in enumerate(steps):
             rung = self.rungs[step.index]
             permit = await self._permit(step, rung, course)
             if permit is None:
                 continue
             turn = _Turn(rung, permit, course)
-            async with aclosing(self._turn(turn, self._until_text(steps[position:], ask.deadline))) as events:
+            async with aclosing(
+                self._turn(turn, self._until_text(steps[position:], ask.deadline, clouds_by))
+            ) as events:
                 async for event in events:
                     yield event
             if course.finish_reason is not None:
@@ -144,13 +147,19 @@ class Router:
             blocked=self._gate.blocked(rung.address) if rung.address else None,
         )
 
-    def _until_text(self, steps: Sequence[Step], deadline: Deadline) -> float:
-        """Seconds the first of these steps may take to its first visible text."""
-        asked = [self.rungs[s.index] for s in steps if s.skip is None]
-        clouds = sum(rung.backend != "local" for rung in asked)
-        if asked[0].backend == "local":
+    def _clouds_by(self, steps: Sequence[Step], deadline: Deadline) -> float:
+        """The moment until which the clouds together may look for their first visible text."""
+        locals_ = [self.rungs[s.index] for s in steps if s.skip is None and self.rungs[s.index].backend == "local"]
+        has_model = any(rung.is_model for rung in locals_)
+        seconds = cloud_time(deadline.remaining(), local_model=has_model, other_local=bool(locals_))
+        return self._clock.now() + seconds
+
+    def _until_text(self, steps: Sequence[Step], deadline: Deadline, clouds_by: float) -> float:
+        """Seconds the first of these steps may take to its first visible text: its even share of the clouds' time."""
+        if self.rungs[steps[0].index].backend == "local":
             return deadline.remaining()
-        return share(deadline.remaining(), clouds, local_alive=clouds < len(asked))
+        clouds = sum(s.skip is None and self.rungs[s.index].backend != "local" for s in steps)
+        return max(0.0, clouds_by - self._clock.now()) / clouds
 
     async def _permit(self, step: Step, rung: Tier, course: Course) -> Permit | None:
         """Leave to ask this rung; `None` when it is left out, which is then noted."""

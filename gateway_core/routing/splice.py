@@ -23,11 +23,13 @@ _OPENER = re.compile(
     r"i apologi[sz]e[^.:!\n]{0,60}|thank you|thanks)\b[!,.;:\s–—-]+",
     re.IGNORECASE,
 )
-_ANNOUNCEMENT = re.compile(
-    r"[^\n:.!?]{0,120}?\b(?:continu\w*|carry(?:ing)? on|go(?:ing)? on|pick(?:ing)? up|resum\w*|left off|cut off|"
-    r"the rest|remainder|remaining|here(?:['’]s| is| it is))\b[^\n:.!?]{0,120}?(?P<end>:|\.{1,3}|…|!|\n)\s*",
-    re.IGNORECASE,
+_TOLD = (
+    r"continu\w*|carry(?:ing)? on|go(?:ing)? on|pick(?:ing)? up|resum\w*|left off|cut off|the rest|remainder|remaining"
 )
+_SENTENCE = r"[^\n:.!?]{0,120}?\b(?:%s)\b[^\n:.!?]{0,120}?(?P<end>:|\.{1,3}|…|!|\n)\s*"
+_ANNOUNCEMENT = re.compile(_SENTENCE % _TOLD, re.IGNORECASE)
+# "Here is ..." alone may well be part of an answer; after "Sure," it announces one.
+_AFTER_OPENER = re.compile(_SENTENCE % (_TOLD + r"|here(?:['’]s| is| it is| you go)"), re.IGNORECASE)
 _STARTS = (
     "sure", "certainly", "of course", "absolutely", "okay", "ok", "all right", "alright", "right", "got it",
     "understood", "no problem", "gladly", "yes", "happy to", "i'd be happy", "i am happy", "i'm happy", "apologies",
@@ -56,34 +58,39 @@ class Seam:
         if self._held is None:
             return text
         self._held += text
-        start = self._start(self._held, is_all=False)
-        if start is None:
+        new = _new_text(self._shown, self._held, is_all=False)
+        if new is None:
             return ""
-        text, self._held = self._held[start:], None
-        return text
+        self._held = None
+        return new
 
     def end(self) -> str:
         """No more text will come: what of the held text is new."""
         if self._held is None:
             return ""
         held, self._held = self._held, None
-        start = self._start(held, is_all=True)
-        return held[start:]
+        return _new_text(self._shown, held, is_all=True) or ""
 
-    def _start(self, text: str, *, is_all: bool) -> int | None:
-        """Where the new text begins; `None`: cannot be told yet."""
-        at_sentence_end = not self._shown.rstrip() or self._shown.rstrip()[-1] in ".!?:。！？\"'”)\n"
-        after = _preamble_end(text, at_sentence_end, is_all)
-        if after is None:
-            return None
-        overlap = _overlap_end(self._shown, text, after, is_all)
-        if overlap is None:
-            return None
-        if overlap > after:
-            return overlap
-        if self._shown[-1:].isspace() or after:
-            return after + len(text[after:]) - len(text[after:].lstrip()) if self._shown[-1:].isspace() else after
-        return 0
+
+def _new_text(shown: str, text: str, *, is_all: bool) -> str | None:
+    """What of `text` goes on from `shown`; `None`: cannot be told yet."""
+    at_sentence_end = shown.rstrip()[-1:] in tuple(".!?:。！？\"'”)") or not shown.strip()
+    after = _preamble_end(text, at_sentence_end, is_all)
+    if after is None:
+        return None
+    overlap = _overlap_end(shown, text, after, is_all)
+    if overlap is None:
+        return None
+    if overlap > after:
+        return text[overlap:]
+    rest = text[after:]
+    if shown[-1:].isspace():
+        return rest.lstrip(" ")
+    if after and rest[:1].isalnum():
+        # The blank between the announcement and the text stands where the cut was.
+        blanks = text[len(text[:after].rstrip()) : after]
+        return (blanks if at_sentence_end else " ") + rest
+    return rest
 
 
 def _preamble_end(text: str, at_sentence_end: bool, is_all: bool) -> int | None:
@@ -96,13 +103,13 @@ def _preamble_end(text: str, at_sentence_end: bool, is_all: bool) -> int | None:
     if body[:1].islower():
         return 0
     opener = _OPENER.match(body)
-    announcement = _ANNOUNCEMENT.match(body, opener.end() if opener else 0)
-    is_told = announcement is not None and (opener is not None or announcement["end"] in (":", "\n", "...", "…"))
-    if announcement is not None and is_told:
-        if not is_all and announcement.end() == len(body) and announcement["end"] != ":":
-            return None  # the next character may belong to it
+    rest_at = opener.end() if opener else 0
+    announcement = (_AFTER_OPENER if opener else _ANNOUNCEMENT).match(body, rest_at)
+    if announcement is not None and (opener is not None or announcement["end"] in (":", "\n", "...", "…")):
+        if not is_all and announcement.end() == len(body):
+            return None  # the blanks that follow belong to it
         return lead + announcement.end()
-    is_open = not re.search(r"[.:!\n]", body[opener.end() if opener else 0 :])
+    is_open = not re.search(r"[.:!\n]", body[rest_at:])
     if not is_all and is_open and len(body) < _LONGEST_PREAMBLE:
         return None
     if opener is not None and not at_sentence_end:
@@ -111,6 +118,7 @@ def _preamble_end(text: str, at_sentence_end: bool, is_all: bool) -> int | None:
 
 
 def _overlap_end(shown: str, text: str, start: int, is_all: bool) -> int | None:
+    """Where the longest repetition of the end of `shown` ends in `text`; `start` if there is none."""
     rest = text[start:].lstrip()
     rest = rest.removeprefix("...").removeprefix("…").lstrip()
     if not rest:
@@ -119,28 +127,30 @@ def _overlap_end(shown: str, text: str, start: int, is_all: bool) -> int | None:
         return None
     tail = shown.rstrip()
     first = len(text) - len(rest)
+    starts_anew = start > 0 or not text[:1].isspace()
     for length in range(min(len(tail), len(rest)), 0, -1):
-        if tail.endswith(rest[:length]) and _is_strong(tail, rest, length):
+        if tail.endswith(rest[:length]) and _is_repetition(tail, rest[:length], starts_anew):
             end = first + length
-            # The shown text may end in blanks that the repetition continues with.
-            blanks = shown[len(tail) :]
-            for blank in blanks:
-                if text[end : end + 1] != blank and not text[end : end + 1].isspace():
+            # Blanks at the end of the shown text are repeated too.
+            for _ in shown[len(tail) :]:
+                if not text[end : end + 1].isspace():
                     break
                 end += 1
             return end
     return start
 
 
-def _is_strong(shown: str, rest: str, length: int) -> bool:
-    """A repetition, and not just the same letter by chance: it begins with a word, and is more than a short one."""
-    if length == len(shown):
+def _is_repetition(shown: str, repeated: str, starts_anew: bool) -> bool:
+    """More than the same letters by chance: whole words, several unless the writer clearly starts anew."""
+    if starts_anew and len(repeated) == len(shown):
         return True
-    before = shown[len(shown) - length - 1]
-    if before.isalnum() and rest[0].isalnum() and before.isascii():
+    before = shown[: len(shown) - len(repeated)][-1:]
+    if before.isascii() and before.isalnum() and repeated[0].isalnum():
         return False
-    repeated = rest[:length]
-    return len(repeated.split()) >= _STRONG_WORDS or sum(c.isalnum() for c in repeated) >= _STRONG_CHARS
+    words = sum(any(c.isalnum() for c in word) for word in repeated.split())
+    is_word_written = repeated[0].isascii()
+    enough = words >= _STRONG_WORDS or starts_anew or not is_word_written
+    return enough and sum(c.isalnum() for c in repeated) >= _STRONG_CHARS
 
 
 def tokens_in(text: str, chunks: int) -> int:
