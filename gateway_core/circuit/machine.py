@@ -55,6 +55,7 @@ class Circuit:
     trips: int = 0  # waits in a row that ended in a failed probe
     holds: int = 0  # holds in a row that named no time
     reason: Reason | None = None
+    reset_at: int = 0  # generation of the last reset: no permit from before it is heard
 
     def remaining(self, now: float) -> float:
         """Seconds left of the wait or lease. A clock set back behind its start ends it: it never grows."""
@@ -119,12 +120,12 @@ def renew(circuit: Circuit, permit: Permit, lease: float, now: float) -> Circuit
 def record(circuit: Circuit, permit: Permit, outcome: Outcome, policy: CircuitPolicy, now: float) -> Circuit:
     """The circuit after a call has ended."""
     if permit.generation != circuit.generation:
-        return _prolonged(circuit, outcome, policy, now)
+        return circuit if permit.generation < circuit.reset_at else _prolonged(circuit, outcome, policy, now)
     match outcome.end:
         case End.SUCCESS:
-            if circuit == Circuit(generation=circuit.generation):
-                return circuit  # nothing to forget: stores need not write
-            return Circuit(generation=circuit.generation + (circuit.state is not CircuitState.CLOSED))
+            # With nothing to forget this is the same value, and stores need not write.
+            generation = circuit.generation + (circuit.state is not CircuitState.CLOSED)
+            return Circuit(generation=generation, reset_at=circuit.reset_at)
         case End.HOLD:
             return _held(circuit, outcome, policy, now)
         case End.FAILURE:
@@ -136,12 +137,13 @@ def record(circuit: Circuit, permit: Permit, outcome: Outcome, policy: CircuitPo
 
 def reset(circuit: Circuit) -> Circuit:
     """Closed by hand. The new generation makes every call under way, the probe too, a call of the past."""
-    return Circuit(generation=circuit.generation + 1)
+    generation = circuit.generation + 1
+    return Circuit(generation=generation, reset_at=generation)
 
 
 def allow_probe(circuit: Circuit, now: float, *, because: frozenset[Reason]) -> Circuit:
     """End the wait of a circuit that opened for one of these reasons: the network is back, ask again now."""
-    if circuit.state is CircuitState.OPEN and circuit.reason in because:
+    if circuit.state is CircuitState.OPEN and circuit.reason in because and circuit.remaining(now) > 0:
         return replace(circuit, since=now, wait=0.0)
     return circuit
 
