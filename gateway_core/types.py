@@ -79,7 +79,6 @@ class Reason(StrEnum):
     PROBE_IN_FLIGHT = "probe_in_flight"
     COURTESY_LIMIT = "courtesy_limit"
     LOCAL_ONLY = "local_only"
-    NOT_CHOSEN = "not_chosen"
     NO_DOCUMENTS = "no_documents"
     CANNOT_CONTINUE = "cannot_continue"
     UNSUPPORTED = "unsupported"
