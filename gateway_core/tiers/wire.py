@@ -185,12 +185,18 @@ def _is_json(text: str) -> bool:
     return True
 
 
+def as_json(raw: bytes | str, tier: str) -> Any:
+    """Any JSON, or `TierBroken(bad_payload)`."""
+    try:
+        return json.loads(raw.decode("utf-8", "replace") if isinstance(raw, bytes) else raw)
+    except (ValueError, RecursionError):
+        told = "an event is not JSON"
+    raise TierBroken(tier, told, reason=Reason.BAD_PAYLOAD, may_have_billed=True)
+
+
 def as_object(raw: bytes | str, tier: str) -> dict[str, Any]:
     """A JSON object, or `TierBroken(bad_payload)`."""
-    try:
-        found = json.loads(raw.decode("utf-8", "replace") if isinstance(raw, bytes) else raw)
-    except (ValueError, RecursionError):
-        found = None
+    found = as_json(raw, tier)
     if not isinstance(found, dict):
         raise TierBroken(tier, "an event is not a JSON object", reason=Reason.BAD_PAYLOAD, may_have_billed=True)
     return found
