@@ -25,11 +25,11 @@ _NAME = r"[\w.:/+~ \u2581-]{1,64}"
 # The first character, and what must follow it.
 _FAMILIES = (
     # ChatML, Llama 3 and 4, Phi, gpt-oss, Granite, Falcon, Kimi; Gemma 4 opens with `<|turn>`, closes with `<turn|>`
-    ("<", rf"\|{_NAME}\|?>"),
-    ("<", rf"{_NAME}\|>"),
+    ("<", rf"\|{_NAME}\|>"),
+    ("<", r"\|\w{1,64}>"),
+    ("<", r"\w{1,64}\|>"),
     # DeepSeek, Hunyuan: the bars are full-width
-    ("<", rf"｜{_NAME}｜?>"),
-    ("<", rf"{_NAME}｜>"),
+    ("<", rf"｜{_NAME}｜>"),
     # EXAONE
     (r"\[", rf"\|{_NAME}\|\]"),
     # SentencePiece: begin, end, unknown, padding, and a place for an image
