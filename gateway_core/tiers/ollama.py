@@ -75,6 +75,7 @@ class OllamaTier:
         self._total_memory, self._free_memory = total_memory, free_memory
         self._queue = LocalQueue()
         self._look: _Look | None = None
+        self._looking = asyncio.Lock()
         self._choices: dict[tuple[object, ...], Choice] = {}
         self._facts: dict[tuple[str, str], ModelFacts] = {}
         self._unfit: dict[str, float] = {}
@@ -211,11 +212,12 @@ class OllamaTier:
         return set(self._unfit)
 
     async def _looked(self, within: float, *, afresh: bool = False) -> _Look:
-        look = self._look
-        if look is not None and not afresh and 0 <= self._clock.span() - look.at < LOOKS_LAST:
+        if not afresh and (look := self._recent_look()):
             return look
         try:
-            async with asyncio.timeout(within):
+            async with asyncio.timeout(within), self._looking:
+                if not afresh and (look := self._recent_look()):
+                    return look  # somebody else has just looked
                 tags = await self._get("/api/tags")
                 version = await self._get("/api/version")
         except TimeoutError:
@@ -228,6 +230,10 @@ class OllamaTier:
         models = tuple(filter(None, map(InstalledModel.from_tag, _objects(tags.get("models")))))
         self._look = _Look(self._clock.span(), models, version.get("version"))
         return self._look
+
+    def _recent_look(self) -> _Look | None:
+        look = self._look
+        return look if look is not None and 0 <= self._clock.span() - look.at < LOOKS_LAST else None
 
     async def _facts_of(self, model: InstalledModel) -> ModelFacts:
         key = (model.name, model.digest)
