@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from typing import Any
 
 from .circuit import CircuitPolicy, CircuitState, CircuitStore, MemoryStore, reset
 from .clock import Clock, SystemClock
-from .compose import compose
+from .compose import Composer
 from .deadline import Deadline
 from .errors import PromptRefused
 from .routing.course import Ask
@@ -106,11 +108,13 @@ class Gateway:
         store: CircuitStore | None = None,
         telemetry: Telemetry | None = None,
         gate: Gate | None = None,
+        composer: Composer | None = None,
     ) -> None:
         self.settings = settings or Settings.load()
         self.clock = clock or SystemClock()
         self.telemetry = telemetry or Telemetry(self.clock.wall)
         self.gate = gate or OpenGate()
+        self.composer = composer or Composer()
         chosen = self.settings
         limits = Limits(
             chosen.connect_timeout, chosen.first_token_timeout, chosen.stall_timeout, chosen.thinking_timeout
@@ -132,9 +136,23 @@ class Gateway:
     @classmethod
     def from_settings(cls, settings: Settings | None = None) -> Gateway:
         """The gateway the settings describe. Nothing is contacted before the first request."""
-        from .assembly import assemble
+        from .circuit.sqlite import SqliteStore
+        from .connectivity import ConnectivityGate
+        from .tiers import build_rungs
 
-        return assemble(settings or Settings.load())
+        chosen = settings or Settings.load()
+        clock = SystemClock()
+        telemetry = Telemetry(clock.wall)
+        telemetry.listen(log_happening)
+        composer = Composer()
+        return cls(
+            build_rungs(chosen, clock, composer.quotes),
+            settings=chosen,
+            clock=clock,
+            store=_store(chosen, clock, telemetry),
+            telemetry=telemetry,
+            composer=composer,
+        )
 
     async def __aenter__(self) -> Gateway:
         return self
@@ -180,19 +198,19 @@ class Gateway:
                 f"tier {tier!r} was asked for, but only this laptop may answer", field="tier",
                 cure="leave tier out, or local_only",
             )  # fmt: skip
-        asked = compose(
+        composed = partial(
+            self.composer.compose,
             prompt,
             documents=documents,
             system=system,
             messages=messages,
             max_context_chars=max_context_chars or self.settings.max_context_chars,
         )
+        asked = composed() if documents is None else await asyncio.to_thread(composed)
         policy = OnInterrupt(on_interrupt) if on_interrupt else None if whole else self.settings.on_interrupt
         ask = Ask(
             id=id or f"ans_{secrets.token_hex(8)}",
-            prompt=replace(
-                asked.prompt, model=model, max_tokens=max_tokens, temperature=temperature, passthrough=passthrough or {}
-            ),
+            prompt=asked.for_call(model, max_tokens, temperature, passthrough or {}),
             deadline=Deadline.after(deadline_s or self.settings.request_deadline, self.clock),
             on_interrupt=policy,
             tier=tier,
@@ -202,7 +220,7 @@ class Gateway:
         async with aclosing(self.router.stream(ask)) as events:
             async for event in events:
                 if isinstance(event, Done):
-                    event = Done(asked.checked(event.answer))
+                    event = Done(self.composer.checked(ask.prompt, event.answer))
                 yield event
 
     async def ask(self, prompt: str, **options: Any) -> Answer:
@@ -268,7 +286,3 @@ class Gateway:
         return CircuitStatus(str(circuit.shown(now)), circuit.failures, circuit.reason, reopens)
 
 
-def observed(telemetry: Telemetry) -> Telemetry:
-    """With the logging observer attached."""
-    telemetry.listen(log_happening)
-    return telemetry

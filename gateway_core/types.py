@@ -194,6 +194,20 @@ class Prompt:
         form = wants.get("response_format") or {}
         return not wants.get("tools") and form.get("type", "text") == "text"
 
+    def for_call(
+        self, model: str | None, max_tokens: int | None, temperature: float | None, passthrough: Mapping[str, Any]
+    ) -> Prompt:
+        """With the caller's wishes, in every refitted form too."""
+        refit = self.refit
+        return replace(
+            self,
+            model=model,
+            max_tokens=max_tokens,
+            temperature=temperature,
+            passthrough=passthrough,
+            refit=refit and (lambda chars: refit(chars).for_call(model, max_tokens, temperature, passthrough)),
+        )
+
     def with_messages(self, *extra: Message) -> Prompt:
         return replace(self, messages=(*self.messages, *extra))
 
