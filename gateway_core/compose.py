@@ -6,6 +6,7 @@ reminder follows the question, because small models heed what they read last.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -98,12 +99,8 @@ class Composer:
                 answer,
                 sources=tuple(Source(q.n, q.document, q.start, q.end, q.text, True, q.place) for q in quoted),
             )
-        from .rag import check_citations
-
-        found = check_citations(answer.text, answer.sources, prompt.question)
-        cited = {citation.n for citation in found.citations}
-        sources = tuple(replace(s, cited=s.n in cited) for s in answer.sources)
-        return replace(answer, sources=sources, grounding=found.as_dict())
+        cited = {int(n) for n in re.findall(r"\[(\d+)\]", answer.text)}
+        return replace(answer, sources=tuple(replace(s, cited=s.n in cited) for s in answer.sources))
 
 
 def _new_index(documents: Sequence[Document]) -> PassageIndex:

@@ -136,8 +136,6 @@ class Gateway:
     @classmethod
     def from_settings(cls, settings: Settings | None = None) -> Gateway:
         """The gateway the settings describe. Nothing is contacted before the first request."""
-        from .circuit.sqlite import SqliteStore
-        from .connectivity import ConnectivityGate
         from .tiers import build_rungs
 
         chosen = settings or Settings.load()
@@ -149,7 +147,6 @@ class Gateway:
             build_rungs(chosen, clock, composer.quotes),
             settings=chosen,
             clock=clock,
-            store=_store(chosen, clock, telemetry),
             telemetry=telemetry,
             composer=composer,
         )
@@ -284,5 +281,3 @@ class Gateway:
         left = circuit.remaining(now) if circuit.state is not CircuitState.CLOSED else 0.0
         reopens = round(left, 1) if 0 < left < float("inf") else None
         return CircuitStatus(str(circuit.shown(now)), circuit.failures, circuit.reason, reopens)
-
-

@@ -1,0 +1,28 @@
+"""The places a prompt can be answered, in the order they are asked."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ..clock import Clock
+    from ..settings import Settings
+    from ..types import Prompt
+    from .base import Tier
+    from .extractive import Quote
+
+
+def build_rungs(settings: Settings, clock: Clock, pick: Callable[[Prompt], Sequence[Quote]]) -> tuple[Tier, ...]:
+    """Copilot, the cloud, and the ways of this laptop. Nothing is contacted; `pick` finds passages to quote."""
+    from .cloud import build_cloud
+    from .extractive import ExtractiveTier
+    from .http import Http
+    from .ollama import OllamaTier
+
+    http = Http(clock)
+    return (
+        build_cloud(settings, clock, http),
+        OllamaTier(http, clock, base_url=settings.ollama_base_url, model=settings.local_model),
+        ExtractiveTier(pick),
+    )

@@ -67,15 +67,24 @@ class Tier(Protocol):
     `address`: host and port it would really connect to (its proxy, if one is used); `None`: nothing to reach.
     """
 
-    backend: str
-    mode: str
-    identity: str | None
-    leaves_laptop: bool
-    can_prefill: bool
-    can_continue: bool
-    needs_documents: bool
-    is_model: bool
-    address: tuple[str, int] | None
+    @property
+    def backend(self) -> str: ...
+    @property
+    def mode(self) -> str: ...
+    @property
+    def identity(self) -> str | None: ...
+    @property
+    def leaves_laptop(self) -> bool: ...
+    @property
+    def can_prefill(self) -> bool: ...
+    @property
+    def can_continue(self) -> bool: ...
+    @property
+    def needs_documents(self) -> bool: ...
+    @property
+    def is_model(self) -> bool: ...
+    @property
+    def address(self) -> tuple[str, int] | None: ...
 
     def stream(self, prompt: Prompt, call: Call) -> AsyncGenerator[Chunk, None]: ...
 

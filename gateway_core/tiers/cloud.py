@@ -21,7 +21,7 @@ from ..errors import GatewayError, RateLimited, TierBroken, TierFailed, TierUnav
 from ..secrets import Secret, identity_of, state_salt
 from ..settings import PROVIDER_KEYS, Settings, is_loopback
 from ..types import Chunk, Prompt, Reason
-from .base import Call, TierInfo
+from .base import Call, Missing, TierInfo
 from .complaints import Complaint, Cures, Kind, complaint_of, failure_from
 from .http import Client, Http, Reply, open_stream, portal, retry_after
 from .openai_wire import as_bytes, chat_body, droppable, read_chat, wishes
@@ -66,7 +66,7 @@ class CloudTier:
         self.provider = provider
         self.base_url = base_url.rstrip("/")
         self.model = model
-        self.needs_internet = not is_loopback(self.base_url) if self.base_url else True
+        self.leaves_laptop = True  # also on loopback: what stands behind a custom address is not ours to know
         self._http = http
         self._clock = clock
         self._key = key
@@ -93,9 +93,9 @@ class CloudTier:
     def address(self) -> tuple[str, int] | None:
         return self._http.address_of(self.base_url) if self.base_url else None
 
-    def missing(self) -> TierInfo | None:
+    def missing(self) -> Missing | None:
         cure = self._cure()
-        return self._told(cure=cure, configured=False) if cure else None
+        return Missing("it is not set up", cure) if cure else None
 
     def refuses(self, prompt: Prompt) -> str | None:
         return None

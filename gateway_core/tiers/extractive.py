@@ -12,7 +12,7 @@ from typing import Protocol
 
 from ..errors import TierUnavailable
 from ..types import Chunk, Prompt, Reason
-from .base import Call, TierInfo
+from .base import Call, Missing, TierInfo
 
 MODE = "extractive"
 FIRST_LINE = "No AI model could answer. These passages of your documents match the question best:"
@@ -42,7 +42,6 @@ class ExtractiveTier:
     backend = "local"
     mode = MODE
     identity: str | None = None
-    needs_internet = False
     leaves_laptop = False
     can_prefill = False
     can_continue = False
@@ -66,7 +65,7 @@ class ExtractiveTier:
                 yield Chunk(text=f"\n\n{_quoted(quote)}")
         yield Chunk(finish_reason="stop")
 
-    def missing(self) -> TierInfo | None:
+    def missing(self) -> Missing | None:
         return None
 
     def refuses(self, prompt: Prompt) -> str | None:

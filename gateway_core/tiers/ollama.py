@@ -17,7 +17,7 @@ from ..errors import TierBroken, TierFailed, TierUnavailable, TierUnreachable
 from ..settings import is_loopback
 from ..types import Chunk, Prompt, Reason
 from . import local_models
-from .base import Call, TierInfo
+from .base import Call, Missing, TierInfo
 from .http import Http, Reply, open_stream
 from .local_models import Choice, InstalledModel
 from .local_queue import LocalQueue
@@ -50,7 +50,6 @@ class OllamaTier:
     backend = "local"
     mode = MODE
     identity: str | None = None
-    needs_internet = False
     can_prefill = True
     can_continue = True
     needs_documents = False
@@ -101,7 +100,7 @@ class OllamaTier:
                 failed.again = failed.again and not has_text
                 raise
 
-    def missing(self) -> TierInfo | None:
+    def missing(self) -> Missing | None:
         return None
 
     def refuses(self, prompt: Prompt) -> str | None:
