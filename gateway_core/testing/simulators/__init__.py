@@ -9,10 +9,11 @@ From a terminal: `python -m gateway_core.testing.simulators`.
 """
 
 from .answers import DEFAULT_ANSWER, tokens_of
+from .calls import Call
 from .copilot import CopilotSimulator
 from .ollama import OllamaSimulator
 from .openai import OpenAISimulator
-from .simulator import Call, Simulator
+from .simulator import Simulator
 
 __all__ = [
     "DEFAULT_ANSWER",

@@ -7,7 +7,7 @@ import sys
 import threading
 
 from . import CopilotSimulator, OllamaSimulator, OpenAISimulator
-from .faults import LINES
+from .script import LINES
 
 CONTROLS = """\
 Decide what the next questions meet, see what came, begin again (on any of the three):
@@ -55,7 +55,7 @@ def environment(copilot: CopilotSimulator, openai: OpenAISimulator, ollama: Olla
     return {
         "COPILOT_GITHUB_API": copilot.url,
         "COPILOT_GITHUB_WEB": copilot.url,
-        "GITHUB_COPILOT_TOKEN": copilot.device_token,
+        "GITHUB_COPILOT_TOKEN": copilot.device.token,
         "CLOUD_PROVIDER": "openai",
         "OPENAI_BASE_URL": openai.base_url,
         "OPENAI_API_KEY": "sk-simulated",

@@ -17,7 +17,11 @@ DEFAULT_ANSWER = (
 )
 
 _TOKEN = re.compile(r"\s*\S+(?:\s+$)?")
-_ASKS_TO_GO_ON = re.compile(r"\b(continue|continuing|go on|carry on|resume|cut off|broke off|left off)\b", re.I)
+_ASKS_TO_GO_ON = re.compile(
+    r"\b(continu\w+|go on|going on|carry on|carry it on|keep (?:going|writing)|pick up|resume|complete (?:it|the|your)"
+    r"|(?:cut|broke|broken|left) off|interrupted|unfinished|incomplete)\b",
+    re.IGNORECASE,
+)
 _ECHO = re.compile(r"\becho:\s*(.+)", re.S)
 
 
@@ -46,9 +50,7 @@ class Question:
         match [*self.turns]:
             case [*_, ("assistant", text)]:
                 return text
-            case [*_, ("assistant", text), ("user", wish)] if _ASKS_TO_GO_ON.search(wish):
-                return text
-            case [*_, ("assistant", text), ("system", wish)] if _ASKS_TO_GO_ON.search(wish):
+            case [*_, ("assistant", text), (_, wish)] if _ASKS_TO_GO_ON.search(wish):
                 return text
         return ""
 
@@ -72,6 +74,7 @@ class Plan:
     finish: str = "stop"
     pace: float = 0.0
     thinking: float = 0.0  # seconds of the provider's own events without visible text
+    thoughts: int = 0  # how many of them; they count as tokens
     comments: float = 0.0  # seconds of keep-alive comments without any event
     quiet: float = 0.0  # seconds of silence after the opening
     tool: tuple[str, str] | None = None
@@ -85,19 +88,22 @@ class Plan:
         """The visible tokens: of the text, or of the tool call's arguments."""
         if self.tool:
             return re.findall(r".{1,6}", self.tool[1], re.S)
-        pieces = tokens_of(self.text)
-        return pieces if self.limit is None else pieces[: self.limit]
+        return tokens_of(self.text)[: self._room]
+
+    @property
+    def _room(self) -> int | None:
+        return None if self.limit is None else max(0, self.limit - self.thoughts)
 
     @property
     def finish_reason(self) -> str:
         if self.tool:
             return "tool_calls"
-        cut = self.limit is not None and len(tokens_of(self.text)) > self.limit
+        cut = self._room is not None and len(tokens_of(self.text)) > self._room
         return "length" if cut and self.finish == "stop" else self.finish
 
     @property
     def output_tokens(self) -> int:
-        return len(self.pieces)
+        return len(self.pieces) + self.thoughts
 
 
 def plan(model: str, answer: str, question: Question, pace: float) -> Plan:

@@ -6,89 +6,27 @@ import hashlib
 import time
 import uuid
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, ClassVar
 from urllib.parse import urlencode
 
 from .answers import Plan, Question
+from .calls import Answering, Exchange, Refused, Routes
+from .copilot_seats import MODELS, Account, Model
 from .dialects import ChatCompletions, ChatTraits, Dialect, Responses, sse
 from .fixtures import COPILOT, NO_ACCESS, REQUEST_ID
+from .github_login import DeviceLogins
 from .openai import chat_question, embedding_of, responses_question
-from .simulator import Answering, Exchange, Refused, Routes, Simulator
+from .simulator import Simulator
 from .wire import Reply, Request, as_json, json_reply, text_reply
 
 QUOTA_RESET = 1796083200  # 1 December 2026
 CALL_COST = 4_200_000  # nano-credits of one answer
 PAT_INTEGRATION = "copilot-developer-cli"
+# What the service wants of every client, without insisting.
+WANTED = ("user-agent", "x-initiator", "x-github-api-version")
 KINDS = ("gho_", "ghu_", "github_pat_", "ghp_", "ghs_", "tid=")
 
-
-@dataclass(frozen=True, slots=True)
-class Account:
-    """The seat behind a token. `host` is the base path of the only API host that serves it."""
-
-    login: str = "octocat"
-    plan: str = "individual"
-    host: str = ""
-    credits: float = 1180.4
-    entitlement: int = 1500
-    revoked: bool = False
-    has_copilot: bool = True
-
-
-@dataclass(frozen=True, slots=True)
-class Model:
-    """A row of /models. `endpoints` is what the model serves, whether it is advertised or not."""
-
-    id: str
-    vendor: str
-    endpoints: tuple[str, ...]
-    window: int = 264_000
-    prompt: int = 200_000
-    output: int = 64_000
-    default: bool = False
-    enabled: bool = True
-    kind: str = "chat"
-
-    def row(self, advertise: bool) -> dict[str, Any]:
-        limits = {"max_context_window_tokens": self.window, "max_prompt_tokens": self.prompt}
-        chat = self.kind == "chat"
-        return {
-            "id": self.id,
-            "object": "model",
-            "name": self.id.replace("-", " ").title(),
-            "vendor": self.vendor,
-            "version": self.id,
-            "preview": False,
-            "model_picker_enabled": chat,
-            "is_chat_default": self.default,
-            "is_chat_fallback": self.default,
-            "policy": {"state": "enabled" if self.enabled else "disabled", "terms": ""},
-            "billing": {"is_premium": True, "multiplier": 1},
-            **({"supported_endpoints": list(self.endpoints)} if advertise and chat else {}),
-            "capabilities": {
-                "object": "model_capabilities",
-                "type": self.kind,
-                "family": self.id,
-                "tokenizer": "o200k_base",
-                "limits": {**limits, "max_output_tokens": self.output} if chat else {"max_inputs": 512},
-                "supports": {"streaming": True, "tool_calls": True, "structured_outputs": True} if chat else {},
-            },
-        }
-
-
-CHAT, RESPONSES = "/chat/completions", "/responses"
-MODELS = (
-    Model("gpt-6-luna", "OpenAI", (RESPONSES, "ws:/responses"), 400_000, 272_000, 128_000, default=True),
-    Model("gpt-6-sol", "OpenAI", (RESPONSES, "ws:/responses"), 400_000, 272_000, 128_000),
-    Model("mai-code-1.1-flash", "Microsoft", (RESPONSES,)),
-    Model("gemini-3.8-flash", "Google", (CHAT,)),
-    Model("grok-4.7", "xAI", (CHAT,)),
-    Model("kimi-k3", "Moonshot AI", (CHAT,)),
-    Model("claude-sonnet-5.5", "Anthropic", ("/v1/messages", CHAT), prompt=128_000, output=32_000),
-    Model("claude-haiku-5.5", "Anthropic", ("/v1/messages", CHAT), prompt=128_000, output=32_000, enabled=False),
-    Model("text-embedding-3-small", "Azure OpenAI", ("/embeddings",), kind="embeddings"),
-)
 
 _FILTER = {"hate": {"filtered": False, "severity": "safe"}}
 _FILTER_FRAME = sse(
@@ -105,18 +43,8 @@ TRAITS = ChatTraits(
     named=False,
     usage="last",
     reasoning="reasoning_text",
+    split_choices=True,
 )
-
-
-@dataclass(slots=True)
-class DeviceLogin:
-    """One device log-in under way."""
-
-    client_id: str
-    expires: float
-    interval: float
-    polls: int = 0
-    last: float = float("-inf")
 
 
 class CopilotSimulator(Simulator):
@@ -139,19 +67,15 @@ class CopilotSimulator(Simulator):
         self.exchange_lifetime = 1800.0
         self.refresh_in = 1500
         self.clock_skew = 0.0  # of the `expires_at` that the exchange tells
-        self.client_ids: list[str] = []  # empty: any
-        self.device_interval: float = 5
-        self.device_expires_in = 900.0
-        self.device_approve_after: int | None = 1  # pending polls before the user has typed the code; None: never
-        self.device_token = "gho_simulated0000000000000000000000000"
+        self.device = DeviceLogins()
         self._exchanged: dict[str, tuple[str, float]] = {}  # exchanged token → GitHub token, good until
-        self._logins: dict[str, DeviceLogin] = {}
-        self._device_denied = False
 
     def configure(self, name: str, value: Any) -> None:
         if name == "tokens":
             for token, fields in value.items():
                 self.tokens[token] = fields if isinstance(fields, Account) else replace(self.account(token), **fields)
+        elif name == "device" and isinstance(value, dict):
+            self.device = replace(self.device, **value)
         elif name == "models" and not isinstance(value, dict):
             self.models = {model.id: model for model in MODELS if model.id in value}
         else:
@@ -177,10 +101,10 @@ class CopilotSimulator(Simulator):
         self.models = {name: row for name, row in self.models.items() if name != model}
 
     def approve_device(self) -> None:
-        self.device_approve_after = 0
+        self.device.approved = True
 
     def deny_device(self) -> None:
-        self._device_denied = True
+        self.device.denied = True
 
     # --- rules
 
@@ -215,25 +139,27 @@ class CopilotSimulator(Simulator):
     def _seat(self, exchange: Exchange) -> tuple[str, Account]:
         """The seat that a call to the Copilot API is charged to."""
         token, headers = exchange.bearer, exchange.request.headers
+        exchange.note(missing=tuple(name for name in WANTED if name not in headers))
         if not token.startswith(KINDS):
-            raise Refused(text_reply("unauthorized: AuthenticateToken authentication failed", 401))
-        if token.startswith("tid="):
+            raise Refused(COPILOT["authentication_failed"])
+        exchanged = token.startswith("tid=")
+        if exchanged:
             if "editor-version" not in headers:
                 raise Refused(COPILOT["missing_editor_version"])
-            source, until = self._exchanged.get(token, ("", 0.0))
+            token, until = self._exchanged.get(token, ("", 0.0))
             if time.monotonic() >= until:
                 raise Refused(COPILOT["ide_token_expired"])
-            token = source
-        integration = headers.get("copilot-integration-id")
-        if token.startswith("ghp_") or (token.startswith(("github_pat_", "ghs_")) and integration != PAT_INTEGRATION):
-            raise Refused(COPILOT["pat_not_supported"])
         account = self.account(token)
-        if account.revoked:
-            raise Refused(COPILOT["token_expired"])
-        if not account.has_copilot:
-            raise Refused(COPILOT["forbidden_policy"])
-        if exchange.base != account.host:
-            raise Refused(COPILOT["misdirected"])
+        integration = headers.get("copilot-integration-id")
+        is_pat = token.startswith(("github_pat_", "ghs_"))
+        rules = (
+            (token.startswith("ghp_") or (is_pat and integration != PAT_INTEGRATION), "pat_not_supported"),
+            (account.revoked, "token_expired"),
+            (not account.has_copilot, "forbidden_policy"),
+            (exchange.base != (account.host_after_exchange if exchanged else account.host), "misdirected"),
+        )
+        if broken := next((name for is_broken, name in rules if is_broken), None):
+            raise Refused(COPILOT[broken])
         return token, account
 
     def _asked(self, exchange: Exchange) -> tuple[str, Account, Mapping[str, Any]]:
@@ -272,10 +198,16 @@ class CopilotSimulator(Simulator):
             message = f"prompt token count of {question.size} exceeds the limit of {limit}"
             error = {"error": {"message": message, "code": "model_max_prompt_tokens_exceeded"}}
             raise Refused(json_reply(error, 400, x_github_request_id=REQUEST_ID))
-        self.tokens[token] = replace(account, credits=account.credits - CALL_COST / 1e9)
+        exchange.at_end.append(lambda: self._charge(exchange, token))
         cost = {"copilot_usage": {"total_nano_aiu": CALL_COST}}
         plan = self.plan_for(body["model"], question, body, extra=cost)
         return Answering(question, plan, dialect, bool(body.get("stream")), _headers(exchange.request, account))
+
+    def _charge(self, exchange: Exchange, token: str) -> None:
+        """Only what was answered costs."""
+        if exchange.call.tokens_sent:
+            account = self.account(token)
+            self.tokens[token] = replace(account, credits=account.credits - CALL_COST / 1e9)
 
     def chat(self, exchange: Exchange) -> Answering:
         call_id = str(uuid.uuid4())
@@ -287,7 +219,7 @@ class CopilotSimulator(Simulator):
             for name in ("temperature", "top_p", "max_tokens", "messages"):
                 if body.get(name) is not None:
                     raise Refused(_unsupported(name))
-        return self._answering(exchange, responses_question, Responses)
+        return self._answering(exchange, responses_question, lambda plan: Responses(plan, full_output=False))
 
     def list_models(self, exchange: Exchange) -> Reply:
         self._seat(exchange)
@@ -314,8 +246,8 @@ class CopilotSimulator(Simulator):
 
     # --- GitHub's REST API
 
-    def _endpoints(self, account: Account) -> dict[str, str]:
-        return {"api": self.url + account.host, "proxy": self.url, "telemetry": self.url, "origin-tracker": self.url}
+    def _endpoints(self, host: str) -> dict[str, str]:
+        return {"api": self.url + host, "proxy": self.url, "telemetry": self.url, "origin-tracker": self.url}
 
     def user(self, exchange: Exchange) -> Reply:
         token, account = self._github_account(exchange)
@@ -347,7 +279,7 @@ class CopilotSimulator(Simulator):
                 "chat_enabled": True,
                 "can_signup_for_limited": False,
                 "token_based_billing": True,
-                "endpoints": self._endpoints(account),
+                "endpoints": self._endpoints(account.host),
                 "organization_login_list": [],
                 "quota_reset_date": "2026-12-01",
                 "quota_reset_date_utc": "2026-12-01T00:00:00.000Z",
@@ -383,7 +315,7 @@ class CopilotSimulator(Simulator):
                 "limited_user_quotas": None,
                 "limited_user_reset_date": None,
                 "organization_list": [],
-                "endpoints": self._endpoints(account),
+                "endpoints": self._endpoints(account.host_after_exchange),
             },
             x_github_request_id=REQUEST_ID,
         )
@@ -391,43 +323,15 @@ class CopilotSimulator(Simulator):
     # --- the device log-in
 
     def device_code(self, exchange: Exchange) -> Reply:
-        client_id = exchange.request.form.get("client_id", "")
-        if not client_id or (self.client_ids and client_id not in self.client_ids):
-            return json_reply({"error": "Not Found"}, 404)
-        code = uuid.uuid4().hex
-        expires = time.monotonic() + self.device_expires_in
-        self._logins[code] = DeviceLogin(client_id, expires, self.device_interval)
-        return _form_or_json(
-            exchange.request,
-            {
-                "device_code": code,
-                "user_code": "WDJB-MJHT",
-                "verification_uri": f"{self.url}/login/device",
-                "expires_in": int(self.device_expires_in),
-                "interval": self.device_interval,
-            },
-        )
+        return self.device.begin(exchange.request, self.url)
 
-    def device_token_poll(self, exchange: Exchange) -> Reply:
-        fields, now = exchange.request.form, time.monotonic()
-        login = self._logins.get(fields.get("device_code", ""))
-        if fields.get("grant_type") != "urn:ietf:params:oauth:grant-type:device_code":
-            return _poll_error(exchange.request, "unsupported_grant_type")
-        if login is None or login.client_id != fields.get("client_id"):
-            return _poll_error(exchange.request, "incorrect_device_code")
-        if now >= login.expires:
-            return _poll_error(exchange.request, "expired_token")
-        if self._device_denied:
-            return _poll_error(exchange.request, "access_denied")
-        early, login.last = now - login.last < login.interval * 0.9, now
-        if early:
-            login.interval += self.device_interval
-            return _poll_error(exchange.request, "slow_down", interval=login.interval)
-        login.polls += 1
-        if self.device_approve_after is None or login.polls <= self.device_approve_after:
-            return _poll_error(exchange.request, "authorization_pending")
-        token = {"access_token": self.device_token, "token_type": "bearer", "scope": fields.get("scope", "read:user")}
-        return _form_or_json(exchange.request, token)
+    def device_page(self, exchange: Exchange) -> Reply:
+        """Where the user types the code: here a look is enough."""
+        self.device.approved = True
+        return text_reply("<!doctype html><p>Signed in (simulated). Go back to the terminal.", kind="text/html")
+
+    def device_poll(self, exchange: Exchange) -> Reply:
+        return self.device.poll(exchange.request)
 
     routes: ClassVar[Routes] = {
         ("POST", "/chat/completions"): chat,
@@ -439,7 +343,8 @@ class CopilotSimulator(Simulator):
         ("GET", "/copilot_internal/user"): user,
         ("GET", "/copilot_internal/v2/token"): exchange_token,
         ("POST", "/login/device/code"): device_code,
-        ("POST", "/login/oauth/access_token"): device_token_poll,
+        ("GET", "/login/device"): device_page,
+        ("POST", "/login/oauth/access_token"): device_poll,
     }
 
 
@@ -447,18 +352,6 @@ def _unsupported(parameter: str) -> Reply:
     message = f"Unsupported parameter: '{parameter}' is not supported with this model."
     error = {"message": message, "code": "unsupported_parameter", "param": parameter, "type": "invalid_request_error"}
     return json_reply({"error": error}, 400, x_github_request_id=REQUEST_ID)
-
-
-def _poll_error(request: Request, error: str, **more: Any) -> Reply:
-    words = {"error": error, "error_description": error.replace("_", " "), "error_uri": "https://docs.github.com"}
-    return _form_or_json(request, {**words, **more})
-
-
-def _form_or_json(request: Request, fields: Mapping[str, Any]) -> Reply:
-    """GitHub's log-in pages answer with a form unless JSON is asked for."""
-    if "json" in request.headers.get("accept", ""):
-        return json_reply(fields)
-    return text_reply(urlencode(fields), kind="application/x-www-form-urlencoded; charset=utf-8")
 
 
 def _headers(request: Request, account: Account) -> tuple[tuple[str, str], ...]:
@@ -470,4 +363,6 @@ def _headers(request: Request, account: Account) -> tuple[tuple[str, str], ...]:
         ("x-request-id", request.headers.get("x-request-id", str(uuid.uuid4()))),
         ("x-quota-snapshot-premium_interactions", urlencode(quota)),
         ("x-quota-snapshot-chat", urlencode(chat)),
+        ("x-usage-ratelimit-session", urlencode(quota)),
+        ("x-usage-ratelimit-weekly", urlencode(quota)),
     )

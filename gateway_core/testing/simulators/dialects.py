@@ -29,13 +29,14 @@ def stream_of(plan: Plan, dialect: Dialect) -> Iterator[Step]:
     for data in dialect.opening():
         yield Send(data, "opening")
     yield from _waits(plan.comments, Send(dialect.comment(), "noise"))
-    if plan.thinking:
-        beat = min(0.25, plan.thinking / 6)
-        for n in range(max(1, round(plan.thinking / beat))):
-            yield Send(dialect.thought(THOUGHTS[n % len(THOUGHTS)]), "thought")
-            yield Pause(beat)
+    thoughts = plan.thoughts or max(len(THOUGHTS), round(plan.thinking / 0.25)) if plan.thinking else 0
+    for n in range(thoughts):
+        yield Send(dialect.thought(THOUGHTS[n % len(THOUGHTS)]), "thought")
+        yield Pause(plan.thinking / thoughts)
     if plan.quiet:
         yield Pause(plan.quiet)
+    for data in dialect.preface():
+        yield Send(data, "opening")
     for n, piece in enumerate(plan.pieces):
         if plan.pace:
             yield Pause(plan.pace)
@@ -78,6 +79,14 @@ class Dialect(ABC):
     def opening(self) -> list[bytes]:
         return []
 
+    def preface(self) -> list[bytes]:
+        """Frames right before the first text."""
+        return []
+
+    def role_only(self) -> list[bytes]:
+        """A frame that says somebody is about to speak, where no earlier one has."""
+        return []
+
     def comment(self) -> bytes:
         return b": keep-alive\n\n"
 
@@ -89,10 +98,6 @@ class Dialect(ABC):
 
     @abstractmethod
     def token(self, text: str) -> bytes: ...
-
-    @abstractmethod
-    def begun(self) -> bytes:
-        """A frame that says somebody is about to speak, without text."""
 
     @abstractmethod
     def thought(self, text: str) -> bytes: ...
@@ -131,6 +136,7 @@ class ChatTraits:
     usage_everywhere: bool = False  # `usage: null` in all other chunks, as asked by include_usage
     reasoning: str = "reasoning_content"
     error_in_choice: bool = False
+    split_choices: bool = False  # text and tool call apart, in a reply that is not streamed
 
 
 @dataclass
@@ -166,9 +172,13 @@ class ChatCompletions(Dialect):
         return self.chunk([{"index": 0, "delta": delta, "finish_reason": finish}], **more)
 
     def opening(self) -> list[bytes]:
-        return [*self.traits.prologue, *([self.begun()] if self.traits.role_first else [])]
+        return [*self.traits.prologue, *([self._speaker] if self.traits.role_first else [])]
 
-    def begun(self) -> bytes:
+    def role_only(self) -> list[bytes]:
+        return [] if self.traits.role_first else [self._speaker]
+
+    @property
+    def _speaker(self) -> bytes:
         return self.delta({"role": "assistant", "content": ""})
 
     def thought(self, text: str) -> bytes:
@@ -205,17 +215,22 @@ class ChatCompletions(Dialect):
 
     def whole(self) -> Any:
         plan = self.plan
-        message: dict[str, Any] = {"role": "assistant", "content": "".join(plan.pieces)}
+        message: dict[str, Any] = {"role": "assistant", "content": None if plan.tool else "".join(plan.pieces)}
+        messages = [message]
         if plan.tool:
             function = {"name": plan.tool[0], "arguments": plan.tool[1]}
-            message["content"] = None
-            message["tool_calls"] = [{"id": "call_sim_1", "type": "function", "function": function}]
+            call = {"id": "call_sim_1", "type": "function", "function": function}
+            if self.traits.split_choices:
+                message["content"] = "Let me look that up."
+                messages.append({"role": "assistant", "content": None, "tool_calls": [call]})
+            else:
+                message["tool_calls"] = [call]
         return {
             "id": self.id,
             "object": "chat.completion",
             "created": self.created,
             "model": plan.model,
-            "choices": [{"index": 0, "message": message, "finish_reason": plan.finish_reason}],
+            "choices": [{"index": 0, "message": row, "finish_reason": plan.finish_reason} for row in messages],
             **({} if plan.usage == "none" else {"usage": self.usage}),
             **plan.extra,
         }
@@ -225,6 +240,7 @@ class ChatCompletions(Dialect):
 class Responses(Dialect):
     numbered: ClassVar[bool] = True
     id: str = "resp_sim"
+    full_output: bool = True  # the last event holds the whole output again
     sequence: int = 0
     item: int = 0
 
@@ -251,9 +267,11 @@ class Responses(Dialect):
             self.event("response.in_progress", response=self._response("in_progress")),
         ]
 
-    def begun(self) -> bytes:
+    def preface(self) -> list[bytes]:
+        if self.plan.tool:
+            return []
         item = {"id": self._item_id, "type": "message", "role": "assistant", "content": []}
-        return self.event("response.output_item.added", output_index=0, item=item)
+        return [self.event("response.output_item.added", output_index=0, item=item)]
 
     def thought(self, text: str) -> bytes:
         where = {"output_index": 0, "summary_index": 0, "item_id": self._item_id}
@@ -294,13 +312,11 @@ class Responses(Dialect):
         return status, {**usage, "incomplete_details": {"reason": reason} if reason else None}
 
     def ending(self) -> list[bytes]:
-        frames = []
-        if self.plan.tool:
-            done = {**self.output[0], "id": self._item_id}
-            frames.append(self.event("response.output_item.done", output_index=0, item=done))
+        done = {**self.output[-1], "id": self._item_id}
+        frames = [self.event("response.output_item.done", output_index=0, item=done)]
         status, more = self._final()
         last = self._response(status, **more)
-        if self.plan.tool:
+        if self.full_output:
             last["output"] = self.output
         return [*frames, self.event(f"response.{status}", response=last, **self.plan.extra)]
 
@@ -346,8 +362,8 @@ class OllamaLines(Dialect):
     def comment(self) -> bytes:
         return b"\n"
 
-    def begun(self) -> bytes:
-        return self._line("")
+    def role_only(self) -> list[bytes]:
+        return [self._line("")]
 
     def thought(self, text: str) -> bytes:
         return self._line("", thinking=text)

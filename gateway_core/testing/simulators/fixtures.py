@@ -35,6 +35,7 @@ NO_ACCESS = {
 }
 
 COPILOT: dict[str, Reply] = {
+    "authentication_failed": _copilot_text(401, "unauthorized: AuthenticateToken authentication failed"),
     "token_expired": _copilot_text(401, "unauthorized: token expired"),
     "ide_token_expired": _copilot_text(401, "IDE token expired: unauthorized: token expired"),
     "bad_credentials": json_reply(
@@ -70,6 +71,8 @@ COPILOT: dict[str, Reply] = {
     "off_topic": _copilot(400, "off_topic", "the question is off topic"),
     "invalid_prompt": _copilot(400, "invalid_prompt", "Invalid prompt: flagged as potentially violating usage policy."),
     "invalid_request": _copilot(400, "invalid_request_body", "messages: wrong type"),
+    "content_filter": _copilot(400, "content_filter", "The response was filtered."),
+    "cyber_policy": _copilot(400, "cyber_policy", "This request was blocked."),
     "content_filter_422": _copilot_text(422, "content filtered"),
     "copilot_quota_exceeded": _copilot(402, "quota_exceeded", "You have no quota"),
     "quota_exceeded_text": _copilot_text(402, "quota exceeded"),
@@ -77,6 +80,8 @@ COPILOT: dict[str, Reply] = {
         402, "free_quota_exceeded", "Monthly limit reached", retry_after="Tue, 01 Dec 2026 00:00:00 GMT"
     ),
     "billing_not_configured": _copilot(402, "billing_not_configured", "Billing is not configured"),
+    "session_quota_exceeded": _copilot(402, "session_quota_exceeded", "Session limit reached", retry_after="18000"),
+    "overage_limit_reached": _copilot(402, "overage_limit_reached", "Overage limit reached"),
     "forbidden_policy": _copilot(403, "forbidden", "access denied by policy"),
     "no_access": json_reply(NO_ACCESS, 403, x_github_request_id=REQUEST_ID),
     "extension_blocked": _copilot(403, "extension_blocked", "this client is blocked"),
@@ -87,6 +92,18 @@ COPILOT: dict[str, Reply] = {
     "weekly_limit": _copilot(429, "user_weekly_rate_limited", "rate limit", retry_after="208800"),
     "model_rate_limit": _copilot(
         429, "user_model_rate_limited", "busy", retry_after="40", x_ratelimit_exceeded="model"
+    ),
+    "integration_rate_limit": _copilot(429, "integration_rate_limited", "rate limit", retry_after="30"),
+    "model_overloaded": _copilot(429, "model_overloaded", "the model is overloaded"),
+    "upstream_rate_limit": _copilot(503, "upstream_provider_rate_limit", "provider rate limit", retry_after="15"),
+    "github_rate_limit": json_reply(
+        {
+            "message": "API rate limit exceeded for user ID 1.",
+            "documentation_url": "https://docs.github.com/rest",
+            "status": "403",
+        },
+        403,
+        x_github_request_id=REQUEST_ID,
     ),
     "client_too_old": _copilot_text(466, "client not supported, please update"),
     "upstream_connect_error": _copilot_text(503, "upstream connect error"),
@@ -148,6 +165,9 @@ OPENAI: dict[str, Reply] = {
     "organization_usage_limit_exceeded": _spent("organization_usage_limit_exceeded"),
     "server_overloaded": openai_error(
         503, "service_unavailable_error", "server_is_overloaded", "The server is currently overloaded."
+    ),
+    "azure_429": openai_error(
+        429, "requests", "429", "Requests have exceeded rate limit.", retry_after="7", retry_after_ms="6500"
     ),
     "no_credits": json_reply({"error": {"message": "Insufficient credits", "code": 402}}, 402),
     "overloaded_529": json_reply({"error": {"type": "overloaded_error", "message": "Overloaded"}}, 529),

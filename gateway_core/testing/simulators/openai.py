@@ -8,9 +8,10 @@ from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 from .answers import Plan, Question, text_of
+from .calls import Answering, Exchange, Handled, Refused, Routes
 from .dialects import ChatCompletions, ChatTraits, Dialect, Responses
 from .fixtures import OPENAI, openai_error
-from .simulator import Answering, Exchange, Handled, Refused, Routes, Simulator
+from .simulator import Simulator
 from .wire import Reply, json_reply
 
 
