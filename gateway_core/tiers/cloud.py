@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import re
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import aclosing
 from dataclasses import replace
@@ -24,21 +23,17 @@ from ..types import Chunk, Prompt, Reason
 from .base import Call, Missing, TierInfo
 from .complaints import Complaint, Cures, Kind, complaint_of, failure_from
 from .http import Client, Http, Reply, open_stream, portal, retry_after
-from .openai_wire import as_bytes, chat_body, droppable, read_chat, wishes
+from .lessons import Lessons, choose_instead
+from .openai_wire import as_bytes, chat_body, droppable, read_chat
 from .providers import Provider, load_providers
 
 log = logging.getLogger(__name__)
 
 SHORT_WAIT = 2.0  # a rate limit that ends this soon is waited out, once
-SHORT_WAIT_PAUSE = 30.0
 MODELS_FRESH = 3600.0
 MODELS_RETRY = 60.0
 SIDE_LIMIT = 5.0
 RETIRED_SERVICES = ("models.github.ai", "models.inference.ai.azure.com")
-# what a list of models holds besides models that chat
-_NO_CHAT = re.compile(
-    r"embed|whisper|tts|audio|realtime|transcri|image|dall-e|moderation|rerank|guard|vision-preview|sora|veo|imagen|ocr"
-)
 
 
 class CloudTier:
@@ -66,7 +61,7 @@ class CloudTier:
         self.provider = provider
         self.base_url = base_url.rstrip("/")
         self.model = model
-        self.leaves_laptop = True  # also on loopback: what stands behind a custom address is not ours to know
+        self.leaves_laptop = not (self.base_url and is_loopback(self.base_url))
         self._http = http
         self._clock = clock
         self._key = key
@@ -74,13 +69,11 @@ class CloudTier:
         self._may_look_up = may_look_up
         self._client: Client | None = None
         self._identity: str | None = None
-        self._refused: dict[str, frozenset[str]] = {}  # model → fields it will not have
-        self._instead: dict[str, str] = {}  # model that is gone → live one
+        self._lessons = Lessons(self.backend)
         self._rows: tuple[Mapping[str, Any], ...] | None = None
         self._rows_at = -MODELS_FRESH
         self._rows_tried_at = -MODELS_FRESH
         self._rows_lock = asyncio.Lock()
-        self._waited_at = -SHORT_WAIT_PAUSE
 
     @property
     def identity(self) -> str | None:
@@ -94,8 +87,8 @@ class CloudTier:
         return self._http.address_of(self.base_url) if self.base_url else None
 
     def missing(self) -> Missing | None:
-        cure = self._cure()
-        return Missing("it is not set up", cure) if cure else None
+        found = self._lacks()
+        return Missing(*found) if found else None
 
     def refuses(self, prompt: Prompt) -> str | None:
         return None
@@ -105,11 +98,9 @@ class CloudTier:
 
     async def stream(self, prompt: Prompt, call: Call) -> AsyncGenerator[Chunk, None]:
         asked = prompt.model or self.model
-        model = self._instead.get(asked, asked)
-        without = self._refused.get(model, frozenset())
-        body = chat_body(prompt, model, self.provider.flavour, without=without)
-        notes = [f"the model {asked} is gone; {model} answers"] if model != asked else []
-        notes += [f"{model} takes no {name}" for name in sorted(without & wishes(prompt))]
+        model = self._lessons.model_for(asked)
+        notes = self._lessons.notes(asked, model, prompt)
+        body = chat_body(prompt, model, self.provider.flavour, without=self._lessons.refused_by(model))
         client = self._the_client()
         request = client.build_request(
             "POST",
@@ -132,7 +123,7 @@ class CloudTier:
                 await self._live_models(fresh_for=MODELS_FRESH)
             except TierFailed as failure:
                 log.debug("cloud: the list of models cannot be read: %s", failure.reason)
-        return self._told(cure=self._cure() or "", configured=self._cure() is None)
+        return self._told()
 
     async def aclose(self) -> None:
         if self._client is not None:
@@ -140,41 +131,44 @@ class CloudTier:
 
     # What is said to people
 
-    def _cure(self) -> str | None:
+    def _lacks(self) -> tuple[str, str] | None:
+        """What is missing, and the cure."""
         name, host = self.provider.name, urlsplit(self.base_url).hostname or ""
         key_name = PROVIDER_KEYS.get(name, "cloud_api_key").upper()
+        at_home = is_loopback(self.base_url) if self.base_url else False
         if not self.base_url:
-            return "Set CLOUD_BASE_URL."
+            return "no address", "set CLOUD_BASE_URL"
         if host in RETIRED_SERVICES:
-            return "GitHub Models ended on 30 July 2026; choose another CLOUD_PROVIDER."
-        if self._key is None and not (name == "custom" and is_loopback(self.base_url)):
-            return f"Set {key_name}."
+            return "GitHub Models ended on 30 July 2026", "choose another CLOUD_PROVIDER"
+        if self._key is None and not (name == "custom" and at_home):
+            return "no API key", f"set {key_name}"
         if self._key is not None and not self._key.can_be_sent:
-            return f"{key_name} holds a character that no key has; paste it again."
-        if self._key is not None and self.base_url.startswith("http://") and not is_loopback(self.base_url):
-            return "Use https: a key is never sent over plain http."
+            return f"{key_name} holds a character that no key has", "copy it once more"
+        if self._key is not None and self.base_url.startswith("http://") and not at_home:
+            return "a key is never sent over plain http", "use an https address"
         if not self.model:
-            return "Set CLOUD_MODEL."
+            return "no model", "set CLOUD_MODEL"
         return None
 
-    def _told(self, *, cure: str, configured: bool) -> TierInfo:
+    def _told(self) -> TierInfo:
+        lacks = self._lacks()
         notes = [note for note in (self._http.proxy_note(self.base_url) if self.base_url else None,) if note]
-        notes += [f"the model {gone} is gone; using {live}" for gone, live in self._instead.items()]
+        notes += [f"the model {gone} is gone; using {live}" for gone, live in self._lessons.replaced.items()]
         notes += self._retirement_notes()
         return TierInfo(
             backend=self.backend,
             mode=self.mode,
-            configured=configured,
-            model=self._instead.get(self.model, self.model) or None,
+            configured=lacks is None,
+            model=self._lessons.model_for(self.model) or None,
             models=tuple(self._ids()),
             endpoint=self.base_url or None,
             notes=tuple(notes),
-            cure=cure,
+            cure=lacks[1] if lacks else "",
             details={"provider": self.provider.name, "table_checked_on": self.provider.checked_on},
         )
 
     def _retirement_notes(self) -> list[str]:
-        model = self._instead.get(self.model, self.model)
+        model = self._lessons.model_for(self.model)
         today = datetime.fromtimestamp(self._clock.wall()).date()
         for row in self._rows or ():
             if self._id_of(row) == model and isinstance(day := row.get("shutdown_date"), str):
@@ -193,10 +187,10 @@ class CloudTier:
     def _cures(self) -> Cures:
         key_name = PROVIDER_KEYS.get(self.provider.name, "cloud_api_key").upper()
         return Cures(
-            key=f"Check {key_name}.",
-            quota=f"Add credit to the {self.provider.name} account.",
-            model=f"Set CLOUD_MODEL to a model that {self.provider.name} serves.",
-            address="Check CLOUD_BASE_URL.",
+            key=f"check {key_name}",
+            quota=f"add credit to the {self.provider.name} account",
+            model=f"set CLOUD_MODEL to a model that {self.provider.name} serves",
+            address="check CLOUD_BASE_URL",
         )
 
     async def _failure(self, reply: Reply, body: Mapping[str, Any], prompt: Prompt, call: Call) -> GatewayError:
@@ -207,7 +201,7 @@ class CloudTier:
             return TierBroken(self.backend, told.detail, reason=Reason.PORTAL, cure=told.cure)
         complaint = complaint_of(reply.status, text, wait)
         failure = failure_from(self.backend, complaint, self._cures(), prompt=prompt, billed=reply.status >= 500)
-        mended = await self._mend(complaint, body, call)
+        mended = await self._mend(complaint, body, prompt, call)
         if mended and isinstance(failure, TierFailed):
             failure.again = True
         elif mended:
@@ -219,21 +213,21 @@ class CloudTier:
             )
         return failure
 
-    async def _mend(self, complaint: Complaint, body: Mapping[str, Any], call: Call) -> bool:
+    async def _mend(self, complaint: Complaint, body: Mapping[str, Any], prompt: Prompt, call: Call) -> bool:
         """Do away with the cause, if that can be done; then the tier may be asked once more."""
         model = str(body["model"])
         if complaint.kind in (Kind.PARAMETER, Kind.CONTENT) and complaint.status in (400, 422):
             name = droppable(complaint, body, outspoken=complaint.kind is Kind.PARAMETER)
             if name is not None:
-                self._refused[model] = self._refused.get(model, frozenset()) | {name}
+                self._lessons.takes_no(model, name)
             return name is not None
+        if complaint.kind is Kind.CONTEXT:
+            return prompt.refit is not None  # the router sends less
         if complaint.kind is Kind.MODEL:
             return await self._replace(model)
         if complaint.kind is Kind.RATE and complaint.wait is not None and complaint.wait <= SHORT_WAIT:
-            now = self._clock.span()
-            if now - self._waited_at < SHORT_WAIT_PAUSE or call.deadline.remaining() <= complaint.wait:
+            if call.deadline.remaining() <= complaint.wait:
                 return False
-            self._waited_at = now
             await asyncio.sleep(complaint.wait)
             return True
         return False
@@ -246,15 +240,10 @@ class CloudTier:
             await self._live_models(fresh_for=MODELS_RETRY)
         except TierFailed:
             return False
-        live = [model for model in self._ids() if model != gone]
-        instead = choose_instead(gone, live, preferred=self.provider.model)
+        instead = choose_instead(gone, self._ids(), preferred=(self.provider.model,))
         if instead is None:
             return False
-        for asked, answering in list(self._instead.items()):
-            if answering == gone:
-                self._instead[asked] = instead
-        self._instead[gone] = instead
-        log.warning("cloud: the model %s is gone; using %s", gone, instead)
+        self._lessons.replace(gone, instead)
         return True
 
     # Requests
@@ -298,20 +287,6 @@ class CloudTier:
 
     def _ids(self) -> list[str]:
         return [name for row in self._rows or () if (name := self._id_of(row))]
-
-
-def choose_instead(gone: str, live: list[str], preferred: str) -> str | None:
-    """A live model in the place of one that is gone: the provider's small one, else the closest name."""
-    if preferred in live and preferred != gone:
-        return preferred
-    chatting = [model for model in live if not _NO_CHAT.search(model.lower())]
-
-    def alike(model: str) -> int:
-        return next(
-            (n for n, (a, b) in enumerate(zip(model, gone, strict=False)) if a != b), min(len(model), len(gone))
-        )
-
-    return max(chatting, key=lambda model: (alike(model), -len(model), model), default=None)
 
 
 def build_cloud(settings: Settings, clock: Clock, http: Http) -> CloudTier:

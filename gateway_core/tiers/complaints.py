@@ -43,6 +43,8 @@ class Kind(Enum):
     QUOTA = auto()
     KEY = auto()
     FORBIDDEN = auto()
+    TOKEN_KIND = auto()  # this kind of token is not taken, at least not like this
+    EDITOR = auto()  # an editor's header is missing
     BLOCKED = auto()  # a client or country that is not welcome
     ADDRESS = auto()  # no such service at this URL
     BROKEN = auto()
@@ -97,6 +99,16 @@ STATUSES: Mapping[int, Kind] = {
     498: Kind.RATE,
 }
 
+# The last resort, for replies without a code: all these words, in this meaning.
+WORDS: tuple[tuple[Kind, tuple[str, ...]], ...] = (
+    (Kind.ENDPOINT, ("not accessible via", "endpoint")),
+    (Kind.TOKEN_KIND, ("personal access token", "not supported")),
+    (Kind.EDITOR, ("editor-version",)),
+    (Kind.KEY, ("api key not valid",)),
+    (Kind.KEY, ("invalid api key",)),
+    (Kind.QUOTA, ("quota exceeded",)),
+)
+
 _LIMITS = tuple(
     re.compile(words, re.IGNORECASE)
     for words in (
@@ -141,6 +153,7 @@ def complaint_of(status: int, text: str, wait: float | None = None) -> Complaint
     except (ValueError, RecursionError):
         # a service that knows the path but not the model says so in JSON
         kind = Kind.ADDRESS if status == 404 else STATUSES.get(status, Kind.BROKEN)
+        kind = _by_words(kind, text)
         return Complaint(kind, status, message=text.strip()[:2000], wait=wait, is_structured=False)
     return complaint_in(body, status, wait)
 
@@ -164,8 +177,17 @@ def complaint_in(body: Any, status: int = 0, wait: float | None = None) -> Compl
         kind = Kind.ADDRESS  # `{"detail": "Not Found"}` speaks of the path
     code = next((word for word in (*known, *words) if word not in VAGUE), words[0] if words else "")
     told = error.get("message") or error.get("detail") or ""
+    if kind is Kind.MODEL or not known:
+        kind = _by_words(kind, str(told))
     param = error.get("param") or _last_place(body) or ""
     return Complaint(kind, status, code[:64], str(told)[:2000], str(param)[:64], wait)
+
+
+def _by_words(kind: Kind, text: str) -> Kind:
+    if kind not in (Kind.CONTENT, Kind.MODEL, Kind.FORBIDDEN):
+        return kind
+    text = text[:2000].lower()
+    return next((meant for meant, words in WORDS if all(word in text for word in words)), kind)
 
 
 def _error_of(body: Any) -> Mapping[str, Any]:
@@ -225,13 +247,13 @@ def failure_from(
                 tier,
                 f"the prompt is longer than the model's window ({told})",
                 limit_chars=complaint.limit_chars,
-                cure="Send less, or a smaller max_context_chars.",
+                cure="send less, or a smaller max_context_chars",
             )
         case Kind.RATE:
             return RateLimited(tier, f"too many requests ({told})", wait=wait)
         case Kind.QUOTA:
             return QuotaUsedUp(tier, f"the quota is used up ({told})", wait=wait, cure=cures.quota)
-        case Kind.KEY:
+        case Kind.KEY | Kind.TOKEN_KIND | Kind.EDITOR:
             return Unauthorized(tier, f"the key was refused ({told})", cure=cures.key)
         case Kind.FORBIDDEN:
             return Unauthorized(tier, f"access was denied ({told})", reason=Reason.FORBIDDEN, cure=cures.key)

@@ -29,7 +29,8 @@ from ..settings import is_loopback
 from ..types import Reason
 from .base import Call
 from .http_failures import FOREIGN, Sending, failure_of
-from .network import Backend, Resolver
+from .names import Resolver
+from .network import Backend
 
 ONE_DAY = 86_400.0
 IDLE_LIMIT = 20.0
@@ -373,7 +374,7 @@ def check_head(reply: Reply, tier: str, url: httpx.URL, *, is_local: bool, bille
     page = reply.content_type in ("text/html", "application/xhtml+xml")
     if status == 407:
         raise TierUnavailable(
-            tier, "the proxy wants a login (407)", reason=Reason.PROXY, cure="Put user and password into HTTPS_PROXY."
+            tier, "the proxy wants a login (407)", reason=Reason.PROXY, cure="put user and password into HTTPS_PROXY"
         )
     if status == 511 or (not is_local and 200 <= status < 300 and page):
         raise portal(tier)
@@ -385,7 +386,7 @@ def check_head(reply: Reply, tier: str, url: httpx.URL, *, is_local: bool, bille
             tier,
             f"{url.host} sends us elsewhere ({status}); the key is not sent after it",
             reason=Reason.REDIRECTED,
-            cure="Check the base URL.",
+            cure="check the base URL",
         )
     if 200 <= status < 300 and page:
         raise TierBroken(tier, "a web page answers at this address", reason=Reason.BAD_PAYLOAD)
@@ -400,7 +401,7 @@ def portal(tier: str) -> TierUnavailable:
         tier,
         "a login page of the network answered instead of the service",
         reason=Reason.PORTAL,
-        cure="Open any web page and log in to the network.",
+        cure="open any web page and log in to the network",
     )
 
 

@@ -12,7 +12,8 @@ import httpx
 from ..errors import TierBroken, TierFailed, TierUnavailable, TierUnreachable
 from ..types import Reason
 from .base import Call
-from .network import NO_ROOM, NO_WAY_OUT, CannotConnect, CannotResolve, CannotTrust, Dropped
+from .names import CannotConnect, CannotResolve
+from .network import NO_ROOM, NO_WAY_OUT, CannotTrust, Dropped
 
 
 class Sending:
@@ -74,19 +75,19 @@ def _own_fault(tier: str, code: int | None, billed: bool) -> TierFailed | None:
             tier,
             "no way out of this laptop",
             reason=Reason.OFFLINE,
-            cure="Check the network.",
+            cure="check the network",
             may_have_billed=billed,
         )
     if code in NO_ROOM:
         return TierUnavailable(
-            tier, "this laptop has no room for another connection", reason=Reason.INTERNAL, cure="Raise `ulimit -n`."
+            tier, "this laptop has no room for another connection", reason=Reason.INTERNAL, cure="raise `ulimit -n`"
         )
     return None
 
 
 def _at_proxy(sending: Sending, told: str) -> TierFailed:
     return TierUnavailable(
-        sending.tier, told, reason=Reason.PROXY, cure="Check HTTPS_PROXY and HTTP_PROXY, or unset them."
+        sending.tier, told, reason=Reason.PROXY, cure="check HTTPS_PROXY and HTTP_PROXY, or unset them"
     )
 
 
@@ -95,7 +96,7 @@ def _not_resolved(exc: CannotResolve, sending: Sending, in_body: bool) -> TierFa
         return _at_proxy(sending, "the name of the proxy cannot be looked up")
     if exc.silent:
         return TierUnavailable(
-            sending.tier, "the name server does not answer", reason=Reason.DNS, cure="Check the network."
+            sending.tier, "the name server does not answer", reason=Reason.DNS, cure="check the network"
         )
     return TierUnreachable(sending.tier, "its name has no address", reason=Reason.DNS)
 
@@ -119,7 +120,7 @@ def _not_trusted(exc: CannotTrust, sending: Sending, in_body: bool) -> TierFaile
         sending.tier,
         f"its certificate cannot be trusted, or it speaks no TLS{told}",
         reason=Reason.TLS,
-        cure="Check the base URL, the clock, and whether your company's certificate is in the system's store.",
+        cure="check the base URL, the clock, and whether your company's certificate is in the system's store",
     )
 
 
@@ -178,7 +179,7 @@ def _proxy_refused(exc: Exception, sending: Sending, in_body: bool) -> TierFaile
 
 def _our_request(exc: Exception, sending: Sending, in_body: bool) -> TierFailed:
     return TierUnavailable(
-        sending.tier, "the request cannot be written as HTTP", reason=Reason.INTERNAL, cure="Check key and base URL."
+        sending.tier, "the request cannot be written as HTTP", reason=Reason.INTERNAL, cure="check key and base URL"
     )
 
 

@@ -14,7 +14,8 @@ import respx
 from gateway_core.clock import SystemClock
 from gateway_core.errors import TierBroken, TierFailed, TierUnavailable, TierUnreachable
 from gateway_core.tiers.http import Http, open_stream, retry_after
-from gateway_core.tiers.network import Backend, CannotResolve, Resolver
+from gateway_core.tiers.names import CannotConnect, CannotResolve, Resolver
+from gateway_core.tiers.network import Backend
 from gateway_core.types import Reason
 
 from .conftest import Exchange, a_call
@@ -390,8 +391,6 @@ async def test_a_refused_first_address_does_not_hold_up_the_second(serve):
     ],
 )
 async def test_f36_f89_errors_of_this_laptop_harm_no_tier(http, code, reason):
-    from gateway_core.tiers.network import CannotConnect
-
     with respx.mock(using="httpx") as mock:
         mock.post("https://api.example/").mock(side_effect=CannotConnect(code))
         found = await failure(http, "https://api.example/")
