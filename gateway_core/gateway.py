@@ -147,6 +147,7 @@ class Gateway:
             build_rungs(chosen, clock, composer.quotes),
             settings=chosen,
             clock=clock,
+            store=_store(chosen, clock, telemetry),
             telemetry=telemetry,
             composer=composer,
         )
@@ -281,3 +282,11 @@ class Gateway:
         left = circuit.remaining(now) if circuit.state is not CircuitState.CLOSED else 0.0
         reopens = round(left, 1) if 0 < left < float("inf") else None
         return CircuitStatus(str(circuit.shown(now)), circuit.failures, circuit.reason, reopens)
+
+
+def _store(settings: Settings, clock: Clock, telemetry: Telemetry) -> CircuitStore:
+    if settings.ai_gateway_store == "memory":
+        return MemoryStore()
+    from .circuit.sqlite import SqliteStore
+
+    return SqliteStore(settings.ai_gateway_state_dir / "circuits.db", clock, telemetry=telemetry)

@@ -197,7 +197,10 @@ class Settings(BaseSettings):
     ai_gateway_state_dir: Path = Field(
         default_factory=default_state_dir, description="Folder for everything we write; unset: the platform's custom."
     )
-    ai_gateway_store: str = Field("sqlite", description="Where circuits live: `sqlite`, `memory` or `redis://...`.")
+    ai_gateway_store: Literal["sqlite", "memory"] = Field(
+        "sqlite",
+        description="Where circuits live: in a file that all processes of this user share, or in this process.",
+    )
     ai_gateway_url: str | None = Field(None, description="A running gateway that notebook and command line use.")
     ai_gateway_stream: Literal["auto", "text", "0"] = Field(
         "auto", description="How a notebook shows a growing answer."
@@ -243,13 +246,6 @@ class Settings(BaseSettings):
         if port is None:
             port = 11434 if not separator else {"http": 80, "https": 443}[scheme]
         return f"{scheme}://{host}:{port}{parts.path.rstrip('/')}"
-
-    @field_validator("ai_gateway_store")
-    @classmethod
-    def _is_store(cls, store: str) -> str:
-        if store in ("sqlite", "memory") or store.startswith(("redis://", "rediss://", "unix://")):
-            return store
-        raise ValueError("must be sqlite, memory or redis://...")
 
     @classmethod
     def settings_customise_sources(
