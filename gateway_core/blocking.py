@@ -8,8 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import os
+import queue
+import sys
 import threading
 from collections.abc import Callable, Coroutine, Iterator, Sequence
+from concurrent.futures import Future, wait
+from contextlib import aclosing
 from typing import Any, TypeVar
 
 from .gateway import Gateway, Health, Status
@@ -18,6 +22,9 @@ from .types import Answer, Document, Event
 
 T = TypeVar("T")
 
+LONGEST_GOODBYE = 5.0  # seconds that a connection may take to close before it is left to the end of the process
+_TICK = 0.2 if sys.platform == "win32" else None
+
 
 class BlockingGateway:
     """`Gateway` without await; same methods, arguments and errors. Close it, or use it as a context manager."""
@@ -25,6 +32,7 @@ class BlockingGateway:
     def __init__(self, build: Callable[[], Gateway]) -> None:
         self._build = build
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._thread: threading.Thread | None = None
         self._gateway: Gateway | None = None
         self._owner = 0
         self._lock = threading.Lock()
@@ -47,24 +55,32 @@ class BlockingGateway:
         return self._call(lambda gateway: gateway.ask_documents(prompt, documents, **options))
 
     def stream(self, prompt: str, **options: Any) -> Iterator[Event]:
-        """The events as they come. Closing the iterator, or Ctrl-C while waiting, cancels the request."""
-        events: Any = None
+        """The events as they come. Closing the iterator, or Ctrl-C while waiting, cancels the request.
 
-        async def following(gateway: Gateway) -> Event | None:
-            nonlocal events
-            if events is None:
-                events = gateway.stream(prompt, **options)
-            return await anext(events, None)
+        One task reads the whole stream: closing a generator from a second task fails while the first is inside it.
+        """
+        events: queue.SimpleQueue[Event | None] = queue.SimpleQueue()
+        begun, ended = threading.Event(), threading.Event()
 
-        async def close(gateway: Gateway) -> None:
-            if events is not None:
-                await events.aclose()
+        async def read(gateway: Gateway) -> None:
+            begun.set()
+            try:
+                async with aclosing(gateway.stream(prompt, **options)) as stream:
+                    async for event in stream:
+                        events.put(event)
+            finally:
+                ended.set()
+                events.put(None)
 
+        reading = self._start(read)
         try:
-            while (event := self._call(following)) is not None:
+            while (event := _next(events)) is not None:
                 yield event
+            _result(reading)
         finally:
-            self._call(close)
+            reading.cancel()
+            if begun.is_set():
+                ended.wait(LONGEST_GOODBYE)
 
     def status(self) -> Status:
         return self._call(lambda gateway: gateway.status())
@@ -77,42 +93,65 @@ class BlockingGateway:
 
     def close(self) -> None:
         with self._lock:
-            loop, gateway = self._loop, self._gateway
-            self._loop = self._gateway = None
-        if loop is None or gateway is None or self._owner != os.getpid():
+            loop, gateway, thread = self._loop, self._gateway, self._thread
+            self._loop = self._gateway = self._thread = None
+        if loop is None or thread is None or self._owner != os.getpid():
             return
-        asyncio.run_coroutine_threadsafe(gateway.aclose(), loop).result()
+        if gateway is not None:
+            wait([asyncio.run_coroutine_threadsafe(gateway.aclose(), loop)], LONGEST_GOODBYE)
         loop.call_soon_threadsafe(loop.stop)
+        thread.join(LONGEST_GOODBYE)
 
     def _call(self, work: Callable[[Gateway], Coroutine[Any, Any, T]]) -> T:
-        loop, gateway = self._running()
-        future = asyncio.run_coroutine_threadsafe(work(gateway), loop)
+        future = self._start(work)
         try:
-            return future.result()
-        except BaseException:
+            return _result(future)
+        finally:
             # Ctrl-C arrives in this thread: the request must not go on without us.
-            if not future.done():
-                future.cancel()
-            raise
+            future.cancel()
+
+    def _start(self, work: Callable[[Gateway], Coroutine[Any, Any, T]]) -> Future[T]:
+        loop, gateway = self._running()
+        return asyncio.run_coroutine_threadsafe(work(gateway), loop)
 
     def _running(self) -> tuple[asyncio.AbstractEventLoop, Gateway]:
         with self._lock:
-            if self._loop is None or self._gateway is None or self._owner != os.getpid():
-                loop = asyncio.new_event_loop()
-                thread = threading.Thread(target=_run, args=(loop,), name="ai-gateway", daemon=True)
-                thread.start()
-                self._loop, self._owner = loop, os.getpid()
+            if self._loop is None or self._owner != os.getpid():
+                self._loop, self._gateway, self._owner = asyncio.new_event_loop(), None, os.getpid()
+                self._thread = threading.Thread(target=_run, args=(self._loop,), name="ai-gateway", daemon=True)
+                self._thread.start()
+            if self._gateway is None:
 
                 async def build() -> Gateway:
                     return self._build()
 
-                self._gateway = asyncio.run_coroutine_threadsafe(build(), loop).result()
+                self._gateway = _result(asyncio.run_coroutine_threadsafe(build(), self._loop))
             return self._loop, self._gateway
+
+
+def _result(future: Future[T]) -> T:
+    """The future's result. On Windows a wait without an end cannot be broken by Ctrl-C."""
+    while not wait([future], _TICK).done:
+        pass
+    return future.result()
+
+
+def _next(events: queue.SimpleQueue[Event | None]) -> Event | None:
+    while True:
+        try:
+            return events.get(timeout=_TICK)
+        except queue.Empty:
+            continue
 
 
 def _run(loop: asyncio.AbstractEventLoop) -> None:
     asyncio.set_event_loop(loop)
     try:
         loop.run_forever()
+        if left := asyncio.all_tasks(loop):
+            for task in left:
+                task.cancel()
+            loop.run_until_complete(asyncio.wait(left, timeout=LONGEST_GOODBYE))
+        loop.run_until_complete(loop.shutdown_asyncgens())
     finally:
         loop.close()
