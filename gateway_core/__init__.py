@@ -15,6 +15,7 @@ if TYPE_CHECKING:
         TierFailed,
     )
     from .gateway import Gateway, Health, Status
+    from .replies import problem_of, reply_of
     from .settings import Settings
     from .types import (
         Answer,
@@ -62,6 +63,8 @@ __all__ = [
     "Status",
     "TierFailed",
     "Usage",
+    "problem_of",
+    "reply_of",
 ]
 
 _HOMES = {
@@ -70,6 +73,8 @@ _HOMES = {
     "Health": "gateway",
     "Settings": "settings",
     "Status": "gateway",
+    "problem_of": "replies",
+    "reply_of": "replies",
     **dict.fromkeys(
         (
             "AllTiersFailed",
