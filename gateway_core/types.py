@@ -90,6 +90,15 @@ class Reason(StrEnum):
     STREAM_INTERRUPTED = "stream_interrupted"
     NO_TIER_ANSWERED = "no_tier_answered"
     INVALID_REQUEST = "invalid_request"
+    UNSUPPORTED_MEDIA_TYPE = "unsupported_media_type"
+    REQUEST_TIMEOUT = "request_timeout"
+    KEY_REUSED = "key_reused"
+    NOT_FOUND = "not_found"
+    METHOD_NOT_ALLOWED = "method_not_allowed"
+    HOST_REFUSED = "host_refused"
+    CROSS_SITE = "cross_site"
+    TOKEN_NEEDED = "token_needed"
+    SHUTTING_DOWN = "shutting_down"
     INTERNAL = "internal"
 
 

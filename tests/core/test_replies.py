@@ -57,6 +57,12 @@ def test_there_is_no_retry_after_when_only_the_user_can_mend_it():
     assert problem_of(AllTiersFailed(ATTEMPTS[:1]))["retry_after"] is None
 
 
+def test_a_failure_that_may_pass_by_itself_is_worth_another_try_soon():
+    failed = Attempt("cloud", AttemptOutcome.FAILED, Reason.UPSTREAM_5XX)
+
+    assert problem_of(AllTiersFailed((*ATTEMPTS[:1], failed)))["retry_after"] == 5.0
+
+
 def test_an_interrupted_answer_keeps_the_text_that_came():
     problem = problem_of(AnswerInterrupted(ANSWER, Reason.STALLED, "silence"))
 
