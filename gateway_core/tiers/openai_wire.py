@@ -123,6 +123,7 @@ class ChatAnswer:
         self.usage: Usage | None = None
         self.finish_reason: str | None = None
         self.has_events = False
+        self.has_choices = False
         self.is_done = False
 
     def take(self, event: ServerEvent) -> Chunk | None:
@@ -147,6 +148,7 @@ class ChatAnswer:
         choices = found.get("choices") or []
         if not isinstance(choices, list):
             raise self._bad("choices is no list")
+        self.has_choices |= "choices" in found
         text, calls = "", []
         for choice in choices:
             if not isinstance(choice, dict):
@@ -170,11 +172,11 @@ class ChatAnswer:
     def end(self) -> Chunk:
         """The last chunk, or `TierBroken` for an answer that has no end."""
         if self.finish_reason is None:
-            told, reason = (
-                ("the answer broke off", Reason.TRUNCATED)
-                if self.has_events
-                else ("the reply is empty", Reason.EMPTY_BODY)
-            )
+            told, reason = "the answer broke off", Reason.TRUNCATED
+            if not self.has_events:
+                told, reason = "the reply is empty", Reason.EMPTY_BODY
+            elif not self.has_choices:
+                told, reason = "the stream speaks of something else", Reason.BAD_PAYLOAD
             raise TierBroken(self._tier, told, reason=reason, may_have_billed=True)
         return Chunk(text=self._joiner.finish(), finish_reason=self.finish_reason, usage=self.usage)
 
