@@ -1,9 +1,11 @@
 """The failover core. The public names are resolved when first used, so that importing the package stays light."""
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from __future__ import annotations
 
+TYPE_CHECKING = False  # type checkers take the name for true; importing `typing` costs `--help` more than argparse does
 if TYPE_CHECKING:
+    from typing import Any
+
     from .blocking import BlockingGateway
     from .errors import (
         AllTiersFailed,
@@ -67,6 +69,8 @@ __all__ = [
     "reply_of",
 ]
 
+__version__ = "0.1.0"
+
 _HOMES = {
     "BlockingGateway": "blocking",
     "Gateway": "gateway",
@@ -91,8 +95,8 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> Any:
-    if name == "__version__":
-        return import_module(".gateway", __name__).__version__
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
     return getattr(import_module(f".{_HOMES.get(name, 'types')}", __name__), name)

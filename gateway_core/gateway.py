@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass, replace
 from functools import partial
 from typing import Any
 
+from . import __version__
 from .circuit import CircuitPolicy, CircuitState, CircuitStore, MemoryStore, reset
 from .clock import Clock, SystemClock
 from .compose import Composer
@@ -23,8 +24,6 @@ from .settings import Settings
 from .telemetry import Telemetry, log_happening
 from .tiers.base import Tier, TierInfo
 from .types import Answer, Document, Done, Event, Message, OnInterrupt, Prompt
-
-__version__ = "0.1.0"
 
 
 @dataclass(frozen=True, slots=True)

@@ -87,6 +87,8 @@ def problem_of(error: BaseException) -> dict[str, Any]:
         )
         problem["partial"] = reply_of(error.partial)
         return problem
+    if isinstance(error, KeyboardInterrupt):
+        return _problem(Reason.CANCELLED, "The request was cancelled", 499, "stopped before the answer was whole", ())
     # Foreign messages may hold anything; the type is enough to find the cause in the log.
     return _problem(Reason.INTERNAL, "An error of our own", 500, type(error).__name__, ())
 
