@@ -124,6 +124,17 @@ class EngineProcess:
             return self._running
         return await asyncio.to_thread(self._start)
 
+    async def has_ended(self, within: float) -> bool:
+        """True once the child is gone; its connections end a moment before it does."""
+        child = self._child
+        if child is None:
+            return True
+        try:
+            await asyncio.to_thread(child.process.wait, within)
+        except subprocess.TimeoutExpired:
+            return False
+        return True
+
     def why_it_ended(self) -> tuple[Reason, str, str]:
         """Reason, what happened and the cure, from the log and the way the last child ended."""
         child = self._child

@@ -10,7 +10,7 @@ import json
 import os
 import re
 import sys
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib.resources import files
@@ -80,6 +80,11 @@ def named_like_cloud(name: str) -> bool:
     """`x:cloud` and `x:120b-cloud` run on somebody else's computer."""
     tag = name.rpartition(":")[2].lower()
     return tag == "cloud" or tag.endswith("-cloud")
+
+
+def are_of_a_gateway(names: Iterable[str]) -> bool:
+    """A gateway such as this one lists its tiers as models: asking it would lead round in a circle."""
+    return {"auto", "copilot", "cloud", "local"} <= {name.partition(":")[0] for name in names}
 
 
 def choose(

@@ -19,10 +19,12 @@ from ..types import Chunk, Prompt, Reason
 from . import local_models
 from .base import Call, Missing, TierInfo
 from .http import Http, Reply, open_stream
+from .local_chat import itself
 from .local_models import Choice, InstalledModel
 from .local_queue import LocalQueue
-from .ollama_wire import TIER, ModelFacts, answer, chat_body, context_too_long, error_words, failure, load_body
-from .token_estimate import estimated_tokens, fitting_chars
+from .ollama_wire import TIER, ModelFacts, answer, chat_body, error_words, failure, load_body
+from .openai_wire import as_bytes
+from .token_estimate import estimated_tokens, fitting_chars, overflow
 
 MODE = "ollama"
 LOOKS_LAST = 20.0  # seconds for which the list of models is believed
@@ -62,12 +64,13 @@ class OllamaTier:
         *,
         base_url: str = "http://127.0.0.1:11434",
         model: str | None = None,
+        leaves_laptop: bool | None = None,
         total_memory: Callable[[], int | None] = local_models.total_memory,
         free_memory: Callable[[], int | None] = local_models.free_memory,
     ) -> None:
         self.base_url = base_url.rstrip("/")
         self.address: tuple[str, int] | None = http.address_of(base_url)
-        self.leaves_laptop = not is_loopback(base_url)
+        self.leaves_laptop = not is_loopback(base_url) if leaves_laptop is None else leaves_laptop
         self._configured = model
         self._clock = clock
         self._client = http.client()
@@ -143,13 +146,23 @@ class OllamaTier:
             return False
         return True
 
+    def forget(self) -> None:
+        """Look anew, and try models again that did not fit."""
+        self._look = None
+        self._unfit.clear()
+
     async def aclose(self) -> None:
         await self._client.aclose()
 
     # One exchange
 
     async def _exchange(self, prompt: Prompt, call: Call, model: str, window: int) -> AsyncGenerator[Chunk, None]:
-        request = self._client.build_request("POST", f"{self.base_url}/api/chat", json=chat_body(model, prompt, window))
+        request = self._client.build_request(
+            "POST",
+            f"{self.base_url}/api/chat",
+            content=as_bytes(chat_body(model, prompt, window)),
+            headers={"content-type": "application/json"},
+        )
         async with open_stream(self._client, request, call, tier=TIER, billed=False, is_local=True) as reply:
             if reply.status != 200:
                 raise failure(reply.status, error_words(await reply.error_text()), prompt, window)
@@ -177,7 +190,7 @@ class OllamaTier:
         """Servers that do not know `truncate` would drop the beginning in silence: they get only what surely fits."""
         version = _version(self._look.version if self._look else None)
         if version and version < TRUNCATE_SINCE and estimated_tokens(prompt) > window:
-            raise context_too_long("", prompt, window)
+            raise overflow(TIER, "", prompt, window)
 
     # What is there
 
@@ -227,6 +240,8 @@ class OllamaTier:
                 cure="Restart Ollama.",
             ) from None
         models = tuple(filter(None, map(InstalledModel.from_tag, _objects(tags.get("models")))))
+        if local_models.are_of_a_gateway(model.name for model in models):
+            raise itself(self.base_url, "OLLAMA_BASE_URL")
         self._look = _Look(self._clock.span(), models, version.get("version"))
         return self._look
 
@@ -276,7 +291,7 @@ class OllamaTier:
         found = []
         if version and version < SAFE_SINCE:
             found.append(f"Ollama {look.version} has known holes; update it to 0.17.1 or later")
-        if self.leaves_laptop:
+        if not is_loopback(self.base_url):
             found.append(f"Ollama runs elsewhere on the network ({self.base_url}); it asks for no key")
         return found
 

@@ -8,11 +8,11 @@ from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ..errors import ContextTooLong, TierBroken, TierFailed, TierUnavailable
+from ..errors import TierBroken, TierFailed, TierUnavailable
 from ..types import Chunk, Message, Prompt, Reason, Usage
 from .control_tokens import defuse_messages
 from .thinking import ThinkingFilter
-from .token_estimate import estimated_tokens, fitting_chars
+from .token_estimate import estimated_tokens, overflow
 from .wire import Joiner, json_lines
 
 TIER = "local"
@@ -200,7 +200,7 @@ def _cut_in_silence(line: Mapping[str, Any], prompt: Prompt, window: int) -> str
 def failure(status: int, words: str, prompt: Prompt, window: int) -> TierFailed:
     """What an error of `/api/chat` means. Ollama's words decide where the status does not; none of them is shown."""
     if _CONTEXT.search(words):
-        return context_too_long(words, prompt, window)
+        return overflow(TIER, words, prompt, window)
     if _MEMORY.search(words):
         return TierBroken(
             TIER,
@@ -266,23 +266,6 @@ def _cloud_failed(status: int) -> TierFailed:
 
 
 _BY_STATUS = {401: _sign_in, 403: _host_guard, 502: _cloud_failed, 503: _busy}
-
-
-def context_too_long(words: str, prompt: Prompt, window: int) -> ContextTooLong:
-    """With the number of characters that would fit, by the server's own count where it gives one."""
-    limit = fitting_chars(prompt, window)
-    read = re.search(r"n_prompt_tokens\W+(\d+)", words) or re.search(r"\((\d+) tokens\)", words)
-    if read and int(read[1]):
-        room = window - min(prompt.max_tokens or 1024, window // 2)
-        limit = int(prompt.chars * room / int(read[1]) * 0.95)
-    if limit >= prompt.chars:  # it did not fit, whatever the estimate says
-        limit = int(prompt.chars * 0.7)
-    return ContextTooLong(
-        TIER,
-        f"the prompt does not fit the model's window of {window} tokens",
-        limit_chars=limit,
-        cure="Lower MAX_CONTEXT_CHARS, or start a new conversation.",
-    )
 
 
 def error_words(body: str) -> str:

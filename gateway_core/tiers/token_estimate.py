@@ -9,10 +9,14 @@ from __future__ import annotations
 import math
 import re
 
+from ..errors import ContextTooLong
 from ..types import Prompt
 
 _WIDE = re.compile(r"[\u2e80-\u9fff\uac00-\ud7af\uf900-\ufaff\uff00-\uffef\U0001f000-\U0003ffff]")
 _OTHER = re.compile(r"[\u0250-\u2dff\ua000-\uabff\ufb50-\ufeff]")
+
+# `request (5012 tokens) exceeds the available context size (4096 tokens)`
+_COUNTS = (r"request \((\d+) tokens\)", r"context size \((\d+) tokens\)")
 
 _SAMPLE = 200_000
 PER_MESSAGE = 8
@@ -46,6 +50,25 @@ def fitting_chars(prompt: Prompt, window: int) -> int:
 def answer_room(prompt: Prompt, window: int) -> int:
     """Tokens kept free for the answer: what was asked for, else a page; never more than half the window."""
     return min(prompt.max_tokens or 1024, window // 2)
+
+
+def overflow(tier: str, words: str, prompt: Prompt, window: int | None) -> ContextTooLong:
+    """For a prompt that a server refused as too long: what would fit, by the server's own count if it gives one."""
+    counts = [int(found) for pattern in _COUNTS for found in re.findall(pattern, words)[:1]]
+    read, size = counts if len(counts) == 2 else (0, window or 0)
+    size = min(size, window or size)
+    if read and size:
+        limit = int(prompt.chars * (size - answer_room(prompt, size)) / read * 0.95)
+    else:
+        limit = fitting_chars(prompt, size) if size else prompt.chars
+    if limit >= prompt.chars:  # it did not fit, whatever the estimate says
+        limit = int(prompt.chars * 0.7)
+    return ContextTooLong(
+        tier,
+        f"the prompt does not fit the model's window{f' of {size} tokens' if size else ''}",
+        limit_chars=limit,
+        cure="Lower MAX_CONTEXT_CHARS, or start a new conversation.",
+    )
 
 
 def joined(prompt: Prompt) -> str:
