@@ -8,22 +8,38 @@ from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import asdict, dataclass, replace
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from . import __version__
-from .circuit import CircuitPolicy, CircuitState, CircuitStore, MemoryStore, reset
+from .circuit import CircuitPolicy, CircuitState, CircuitStore, MemoryStore, allow_probe, reset
 from .clock import Clock, SystemClock
 from .compose import Composer
 from .deadline import Deadline
 from .errors import PromptRefused
 from .routing.course import Ask
-from .routing.gate import Gate, OpenGate
 from .routing.router import Router
 from .routing.watch import Limits
 from .settings import Settings
 from .telemetry import Telemetry, log_happening
 from .tiers.base import Tier, TierInfo
-from .types import Answer, Document, Done, Event, Message, OnInterrupt, Prompt
+from .types import Answer, Document, Done, Event, Message, OnInterrupt, Prompt, Reason
+
+if TYPE_CHECKING:
+    from .connectivity import ConnectivityGate
+    from .tiers.http import Http
+
+
+# What a cut cable looks like to a circuit: when the network is back, such a circuit may be probed at once.
+LOST_WAYS = frozenset(
+    {
+        Reason.DNS,
+        Reason.CONNECT_TIMEOUT,
+        Reason.CONNECT_REFUSED,
+        Reason.RESET,
+        Reason.FIRST_TOKEN_TIMEOUT,
+        Reason.STALLED,
+    }
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,13 +122,16 @@ class Gateway:
         clock: Clock | None = None,
         store: CircuitStore | None = None,
         telemetry: Telemetry | None = None,
-        gate: Gate | None = None,
+        network: ConnectivityGate | None = None,
+        http: Http | None = None,
         composer: Composer | None = None,
     ) -> None:
         self.settings = settings or Settings.load()
         self.clock = clock or SystemClock()
         self.telemetry = telemetry or Telemetry(self.clock.wall)
-        self.gate = gate or OpenGate()
+        self.network = network
+        self._http = http
+        self._epoch = 0
         self.composer = composer or Composer()
         chosen = self.settings
         limits = Limits(
@@ -129,21 +148,26 @@ class Gateway:
             limits=limits,
             local_limits=replace(limits, first_token=local_first, thinking=max(local_first, limits.thinking)),
             telemetry=self.telemetry,
-            gate=self.gate,
+            gate=network,
         )
 
     @classmethod
     def from_settings(cls, settings: Settings | None = None) -> Gateway:
         """The gateway the settings describe. Nothing is contacted before the first request."""
+        from .connectivity import ConnectivityGate
         from .tiers import build_rungs
+        from .tiers.http import Http
 
         chosen = settings or Settings.load()
         clock = SystemClock()
         telemetry = Telemetry(clock.wall)
         telemetry.listen(log_happening)
         composer = Composer()
+        http = Http(clock, user_agent=f"ai-gateway/{__version__}")
         return cls(
-            build_rungs(chosen, clock, composer.quotes),
+            build_rungs(chosen, clock, http, composer.quotes),
+            network=ConnectivityGate(clock, telemetry=telemetry),
+            http=http,
             settings=chosen,
             clock=clock,
             store=_store(chosen, clock, telemetry),
@@ -160,7 +184,24 @@ class Gateway:
     async def aclose(self) -> None:
         for rung in self.router.rungs:
             await rung.aclose()
+        if self._http is not None:
+            await self._http.aclose()
+        if self.network is not None:
+            await self.network.aclose()
         await self.router.store.aclose()
+
+    async def _ready(self) -> None:
+        """Before each request: watch the network, and if it changed since the last one, begin anew with it."""
+        if self.network is None:
+            return
+        await self.network.start()
+        if self._epoch == self.network.epoch:
+            return
+        self._epoch = self.network.epoch
+        if self._http is not None:
+            await self._http.renew()
+        now = self.clock.span()
+        await self.router.store.change_all(lambda circuit: allow_probe(circuit, now, because=LOST_WAYS))
 
     # ---- asking
 
@@ -203,6 +244,7 @@ class Gateway:
             messages=messages,
             max_context_chars=max_context_chars or self.settings.max_context_chars,
         )
+        await self._ready()
         asked = composed() if documents is None else await asyncio.to_thread(composed)
         policy = OnInterrupt(on_interrupt) if on_interrupt else None if whole else self.settings.on_interrupt
         ask = Ask(
@@ -246,6 +288,7 @@ class Gateway:
 
     async def status(self) -> Status:
         """Every rung with its circuit, network and store. Never calls a paid route."""
+        await self._ready()
         steps = self.router.plan(Prompt(()), local_only=self.settings.local_only)
         now = self.clock.span()
         tiers = []
@@ -260,7 +303,8 @@ class Gateway:
             tiers.append(TierStatus(rung.backend, rung.mode, available, circuit, info, why, step.cure or info.cure))
         store = self.router.store
         notes = [store.trouble] if store.trouble else []
-        return Status(__version__, tuple(tiers), "online", store.kind, tuple(notes))
+        network = str(self.network.state.value) if self.network is not None else "online"
+        return Status(__version__, tuple(tiers), network, store.kind, tuple(notes))
 
     async def health(self) -> Health:
         """Whether the next plain request would find somebody, tier by tier."""

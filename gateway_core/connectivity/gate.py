@@ -72,6 +72,7 @@ class ConnectivityGate:
         self._gaps = 0
         self._told = Connectivity.ONLINE
         self._portal_until: float | None = None
+        self._login_pages = 0  # since the last answer
         self._dns_until: float | None = None
         self._listeners: list[Callable[[Connectivity, Connectivity], None]] = []
         self._resumed: list[Callable[[float], None]] = []
@@ -138,11 +139,18 @@ class ConnectivityGate:
         self._dns_until = self._clock.span() + DNS_SECONDS
 
     def heard(self, reason: Reason | None, address: Address | None) -> None:
-        """How a call ended. An answer (`None`) from outside ends every suspicion; a login page begins one."""
+        """How a call ended. An answer (`None`) from outside ends every suspicion.
+
+        One login page may be a single provider's trouble; two without an answer in between are the network's.
+        """
         if address is None or not is_behind_portals(address[0]) or is_this_laptop(address[0]):
             return
+        if reason is None:
+            self._login_pages = 0
         if reason is Reason.PORTAL:
-            self.suspect_portal()
+            self._login_pages += 1
+            if self._login_pages > 1:
+                self.suspect_portal()
         elif reason is None and (self._portal_until is not None or self._dns_until is not None):
             self._dns_until = None
             self.clear_portal()

@@ -23,6 +23,10 @@ class Gate(Protocol):
         """How a call ended (`None`: an answer), so that login pages and dead name servers are noticed."""
         ...
 
+    def suspect_dns(self) -> None:
+        """No name server answers, for whatever name."""
+        ...
+
 
 class OpenGate:
     """Nothing is ever blocked."""
@@ -34,4 +38,7 @@ class OpenGate:
         return lambda: None
 
     def heard(self, reason: Reason | None, address: tuple[str, int] | None) -> None:
+        return
+
+    def suspect_dns(self) -> None:
         return

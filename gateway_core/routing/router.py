@@ -289,6 +289,8 @@ class Router:
             if outcome is not AttemptOutcome.CANCELLED:
                 turn.heard = failure
                 self._gate.heard(_reason_of(failure, outcome), rung.address)
+                if isinstance(failure, TierUnavailable) and failure.reason is Reason.DNS:
+                    self._gate.suspect_dns()
         if turn.has_written and failure is not None:
             course.break_off(failure.reason, usage)
 

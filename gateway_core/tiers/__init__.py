@@ -11,18 +11,14 @@ if TYPE_CHECKING:
     from ..types import Prompt
     from .base import Tier
     from .extractive import Quote
+    from .http import Http
 
 
-def build_rungs(settings: Settings, clock: Clock, pick: Callable[[Prompt], Sequence[Quote]]) -> tuple[Tier, ...]:
+def build_rungs(
+    settings: Settings, clock: Clock, http: Http, pick: Callable[[Prompt], Sequence[Quote]]
+) -> tuple[Tier, ...]:
     """Copilot, the cloud, and the ways of this laptop. Nothing is contacted; `pick` finds passages to quote."""
     from .cloud import build_cloud
-    from .extractive import ExtractiveTier
-    from .http import Http
-    from .ollama import OllamaTier
+    from .local import build_local
 
-    http = Http(clock)
-    return (
-        build_cloud(settings, clock, http),
-        OllamaTier(http, clock, base_url=settings.ollama_base_url, model=settings.local_model),
-        ExtractiveTier(pick),
-    )
+    return build_cloud(settings, clock, http), *build_local(settings, clock, http, pick)

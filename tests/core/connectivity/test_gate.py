@@ -168,7 +168,16 @@ def test_the_same_network_after_a_cut_makes_old_connections_old(gate: ScriptedGa
 # ---- login pages
 
 
-def test_f21_after_a_login_page_nothing_outside_is_asked(gate: ScriptedGate) -> None:
+def test_f21_one_login_page_may_be_one_providers_own_trouble(gate: ScriptedGate) -> None:
+    gate.heard(Reason.PORTAL, CLOUD)
+    assert gate.state is ONLINE
+    gate.heard(None, CLOUD)
+    gate.heard(Reason.PORTAL, CLOUD)
+    assert gate.state is ONLINE
+
+
+def test_f21_after_two_login_pages_nothing_outside_is_asked(gate: ScriptedGate) -> None:
+    gate.heard(Reason.PORTAL, CLOUD)
     gate.heard(Reason.PORTAL, CLOUD)
     assert gate.state is PORTAL
     assert [gate.blocked(a) for a in (CLOUD, BY_NUMBER, ON_THE_LAN, OLLAMA)] == [Reason.PORTAL] * 2 + [None] * 2
