@@ -5,8 +5,9 @@ from __future__ import annotations
 import argparse
 import sys
 import threading
+from collections.abc import Callable
 
-from . import CopilotSimulator, OllamaSimulator, OpenAISimulator
+from . import Call, CopilotSimulator, OllamaSimulator, OpenAISimulator
 from .script import LINES
 
 CONTROLS = """\
@@ -29,12 +30,16 @@ def main(arguments: list[str] | None = None) -> int:
     if chosen.faults:
         print_faults()
         return 0
-    pace = {"token_delay": chosen.token_delay}
+
+    def watched(name: str) -> Callable[[Call], None]:
+        return lambda call: say(f"{name:<8} {told(call)}")
+
+    pace = chosen.token_delay
     try:
         with (
-            CopilotSimulator(chosen.copilot_port, **pace) as copilot,
-            OpenAISimulator(chosen.openai_port, **pace) as openai,
-            OllamaSimulator(chosen.ollama_port, **pace) as ollama,
+            CopilotSimulator(chosen.copilot_port, token_delay=pace, watch=watched("copilot")) as copilot,
+            OpenAISimulator(chosen.openai_port, token_delay=pace, watch=watched("openai")) as openai,
+            OllamaSimulator(chosen.ollama_port, token_delay=pace, watch=watched("ollama")) as ollama,
         ):
             say(f"copilot  {copilot.url}\nopenai   {openai.url}\nollama   {ollama.url}\n")
             say("Let ai-gateway use them:")
@@ -61,6 +66,13 @@ def environment(copilot: CopilotSimulator, openai: OpenAISimulator, ollama: Olla
         "OPENAI_API_KEY": "sk-simulated",
         "OLLAMA_BASE_URL": ollama.url,
     }
+
+
+def told(call: Call) -> str:
+    """A call in one line: what was asked, what it met, what became of it."""
+    words = f" after {call.tokens_sent} words" if call.paid else ""
+    met = f" [{call.fault}]" if call.fault != "ok" else ""
+    return f"{call.method} {call.path} {call.status or '-'} {call.outcome}{words}{met}"
 
 
 def print_faults() -> None:

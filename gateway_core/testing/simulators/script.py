@@ -87,7 +87,7 @@ def parse(script: str, named: Iterable[str] = ()) -> tuple[tuple[Fault, ...], st
     words = [entry] if entry.startswith("redirect") else entry.split("+")  # an address may hold a plus
     faults: list[Fault] = []
     for word in words:
-        name, _, rest = word.strip().partition(":")
+        name, _, rest = word.partition(":")
         if name in TOGETHER:
             faults += parse(TOGETHER[name].format(rest or "2"))[0]
         elif name != "ok":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import ssl
 import threading
 import time
@@ -66,10 +67,10 @@ class Simulator:
         self._exchanges: list[Exchange] = []
         self._connections: set[Connection] = set()
         self._accepted = 0
-        self._server: asyncio.Server | None = None
+        self._listener: socket.socket | None = None
         self._resting: asyncio.Task[None] | None = None
         self._restore()
-        self._loop = asyncio.new_event_loop()
+        self._loop = asyncio.SelectorEventLoop()  # add_reader on every system
         self._thread = threading.Thread(target=self._loop.run_forever, name=f"{self.name}-simulator", daemon=True)
         self._thread.start()
         try:
@@ -163,19 +164,22 @@ class Simulator:
         return asyncio.run_coroutine_threadsafe(work, self._loop).result(PATIENCE)
 
     async def _listen(self) -> None:
-        if self._server is not None:
-            return
-        loop = asyncio.get_running_loop()
-        self._server = await loop.create_server(self._accept, self._host, self._port, ssl=self._tls, backlog=512)
-        self._port = self._server.sockets[0].getsockname()[1]
+        if self._listener is None:
+            family = socket.AF_INET6 if ":" in self._host else socket.AF_INET
+            self._listener = socket.create_server((self._host, self._port), family=family, backlog=512)
+            self._listener.setblocking(False)
+            self._port = self._listener.getsockname()[1]
+            self._loop.add_reader(self._listener, self._accept, self._listener)
 
     async def _silence(self) -> None:
-        if self._server is not None:
-            self._server.close()
-            self._server = None
+        if self._listener is not None:
+            self._loop.remove_reader(self._listener)
+            self._listener.close()
+            self._listener = None
+        await asyncio.sleep(0.001)  # connections that were just accepted are set up
         for connection in [*self._connections]:
             connection.reset()
-        await asyncio.sleep(0.005)
+        await asyncio.sleep(0.001)  # the transports tell their connections
 
     async def _end(self) -> None:
         tasks = [task for task in (self._resting, *(c.task for c in self._connections)) if task is not None]
@@ -242,11 +246,26 @@ class Simulator:
 
     # --- serving
 
-    def _accept(self) -> Connection:
+    def _accept(self, listener: socket.socket) -> None:
+        """Take one connection. (asyncio's own server leaks those that come in the moment it closes.)"""
+        try:
+            sock, _ = listener.accept()
+        except OSError:
+            return
+        sock.setblocking(False)
         self._accepted += 1
-        connection = Connection(self._accepted, self._serve)
+        connection = Connection(self._accepted)
         self._connections.add(connection)
-        return connection
+        connection.task = self._loop.create_task(self._welcome(connection, sock))
+
+    async def _welcome(self, connection: Connection, sock: socket.socket) -> None:
+        try:
+            await self._loop.connect_accepted_socket(lambda: connection, sock, ssl=self._tls)
+            await self._serve(connection)
+        except OSError:
+            sock.close()  # the TLS handshake failed: the client's business
+        finally:
+            self._connections.discard(connection)
 
     async def _serve(self, connection: Connection) -> None:
         try:
@@ -266,7 +285,6 @@ class Simulator:
             self._loop.call_exception_handler(words)
         finally:
             connection.close()
-            self._connections.discard(connection)
 
     async def _meet(self, request: Request, connection: Connection) -> None:
         """One request from its arrival to its last byte, recorded all along."""

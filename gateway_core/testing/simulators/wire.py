@@ -6,7 +6,7 @@ import asyncio
 import json
 import socket
 import struct
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from email.utils import formatdate
 from http import HTTPStatus
@@ -148,7 +148,6 @@ class Connection(asyncio.Protocol):
     """One accepted connection. Whatever waits here ends with `ClientGone` as soon as the client hangs up."""
 
     number: int
-    serve: Callable[[Connection], Awaitable[None]]
     requests: int = 0
     busy: bool = False
     closing: bool = False
@@ -164,11 +163,8 @@ class Connection(asyncio.Protocol):
         assert isinstance(transport, asyncio.Transport)
         self._transport = transport
         self._writable.set()
-
-        async def run() -> None:
-            await self.serve(self)
-
-        self.task = asyncio.get_running_loop().create_task(run())
+        if self.closing:
+            transport.abort()
 
     def data_received(self, data: bytes) -> None:
         self._received += data
@@ -199,23 +195,24 @@ class Connection(asyncio.Protocol):
             return None
         self.busy = True
         try:
+            head = head.lstrip(b"\r\n")  # some clients send an empty line after a body
             first, *lines = head.decode("latin-1").split("\r\n")
             method, target, _version = first.split(" ")
             headers = {k.strip().lower(): v.strip() for k, v in (line.split(":", 1) for line in lines)}
+            length = int(headers.get("content-length", 0))
         except ValueError:
             raise BadRequest(f"not a request: {head[:60]!r}") from None
         if headers.get("expect", "").lower() == "100-continue":
             await self.send(b"HTTP/1.1 100 Continue\r\n\r\n")
-        body = await self._body(headers)
+        chunked = headers.get("transfer-encoding", "").lower() == "chunked"
+        body = await (self._chunks() if chunked else self._exactly(length))
         self.requests += 1
         url = urlsplit(target)
         return Request(method, unquote(url.path), dict(parse_qsl(url.query)), headers, body)
 
-    async def _body(self, headers: Mapping[str, str]) -> bytes:
-        if headers.get("transfer-encoding", "").lower() != "chunked":
-            return await self._exactly(int(headers.get("content-length", 0)))
+    async def _chunks(self) -> bytes:
         body = bytearray()
-        while size := int((await self._line()).split(b";")[0], 16):
+        while size := _hexadecimal((await self._line()).split(b";")[0]):
             body += await self._exactly(size)
             await self._line()
         while await self._line():
@@ -289,6 +286,13 @@ class Connection(asyncio.Protocol):
             sock: socket.socket = self._transport.get_extra_info("socket")
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, NO_LINGER)
             self._transport.abort()
+
+
+def _hexadecimal(digits: bytes) -> int:
+    try:
+        return int(digits, 16)
+    except ValueError:
+        raise BadRequest(f"not a chunk size: {digits[:20]!r}") from None
 
 
 async def deliver(
