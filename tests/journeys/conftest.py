@@ -11,6 +11,7 @@ import pytest
 
 from gateway_core import Gateway, Settings
 from gateway_core.testing import CopilotSimulator, OllamaSimulator, OpenAISimulator
+from gateway_core.testing.simulators.__main__ import environment
 
 SCALED = {
     "connect_timeout": 0.5,
@@ -34,14 +35,7 @@ class Providers:
 
     @property
     def settings(self) -> dict[str, Any]:
-        return {
-            "github_copilot_token": self.copilot.device_token,
-            "copilot_github_api": self.copilot.url,
-            "copilot_github_web": self.copilot.url,
-            "openai_api_key": "sk-simulated",
-            "openai_base_url": self.cloud.base_url,
-            "ollama_base_url": self.ollama.url,
-        }
+        return {name.lower(): value for name, value in environment(self.copilot, self.cloud, self.ollama).items()}
 
 
 @pytest.fixture(scope="session")
