@@ -83,8 +83,8 @@ class FrontEnd:
 
 
 def found() -> tuple[FrontEnd, ...]:
-    """The front ends that are installed."""
-    return tuple(FrontEnd(entry.name, entry.load) for entry in entry_points(group=GROUP))
+    """The pages that are installed. The group names this server too, for the command line."""
+    return tuple(FrontEnd(entry.name, entry.load) for entry in entry_points(group=GROUP) if entry.name != "server")
 
 
 def route(front_ends: Iterable[FrontEnd], path: str) -> FrontEnd | None:

@@ -17,7 +17,7 @@ CURE = "install it: pip install 'ai-failover-gateway[server]'"
 
 
 def run(options: Namespace, settings: Settings, terminal: Terminal) -> int:
-    """Serve until stopped. The front end is `serve(settings, *, host, port, ui) -> int`."""
+    """Serve until stopped. The front end is `serve(*, settings, host, port, ui) -> int`."""
     found = entry_points(group=GROUP, name="server")
     if not found:
         terminal.tell(f"{PROGRAM}: the server is not installed; {CURE}")
@@ -28,4 +28,4 @@ def run(options: Namespace, settings: Settings, terminal: Terminal) -> int:
         missing = getattr(exc, "name", None) or exc
         terminal.tell(f"{PROGRAM}: the server cannot start, {missing} is missing; {CURE}")
         return USAGE
-    return int(serve(settings, host=options.host, port=options.port, ui=options.ui))
+    return int(serve(settings=settings, host=options.host, port=options.port, ui=options.ui))

@@ -26,6 +26,8 @@ DIES_WITHIN = 1.0
 # Nothing about these changes when the same model is tried again.
 _UNAVAILABLE = frozenset({Reason.NOT_CONFIGURED, Reason.MODEL_MISSING, Reason.UNSUPPORTED})
 
+INSTALL = "put a model file (.gguf) into the folder `models` of the state folder, or name it by LOCAL_MODEL"
+
 
 class EmbeddedTier:
     """Answers by the newest model file of `models_dir`, or by `model_file`. The engine starts at the first question."""
@@ -62,7 +64,7 @@ class EmbeddedTier:
         if find_spec("xllamacpp") is None:
             return Missing("the embedded engine is not installed", 'pip install "ai-failover-gateway[local]"')
         if self._file() is None:
-            return Missing("no model file is installed", "ai-gateway local install", reason=Reason.MODEL_MISSING)
+            return Missing("no model file is installed", INSTALL, reason=Reason.MODEL_MISSING)
         return None
 
     def refuses(self, prompt: Prompt) -> str | None:
@@ -75,7 +77,7 @@ class EmbeddedTier:
     async def stream(self, prompt: Prompt, call: Call) -> AsyncGenerator[Chunk, None]:
         missing, file = self.missing(), self._file()
         if missing is not None or file is None:
-            why = missing or Missing("no model file is installed", "ai-gateway local install", Reason.MODEL_MISSING)
+            why = missing or Missing("no model file is installed", INSTALL, Reason.MODEL_MISSING)
             raise TierUnavailable(TIER, why.why, reason=why.reason, cure=why.cure)
         call.sent()  # loading the model, as standing in line, is waiting for a word
         async with self._queue.turn(TIER) as before:
