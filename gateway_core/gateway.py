@@ -15,7 +15,7 @@ from .circuit import CircuitPolicy, CircuitState, CircuitStore, MemoryStore, all
 from .clock import Clock, SystemClock
 from .compose import Composer
 from .deadline import Deadline
-from .errors import PromptRefused
+from .errors import ONE_HOUR, PromptRefused
 from .routing.course import Ask
 from .routing.router import Router
 from .routing.watch import Limits
@@ -132,6 +132,8 @@ class Gateway:
         self.network = network
         self._http = http
         self._epoch = 0
+        self._quota_looks: dict[str, float] = {}
+        self._looking: set[asyncio.Task[None]] = set()
         self.composer = composer or Composer()
         chosen = self.settings
         limits = Limits(
@@ -182,6 +184,8 @@ class Gateway:
         await self.aclose()
 
     async def aclose(self) -> None:
+        for task in self._looking:
+            task.cancel()
         for rung in self.router.rungs:
             await rung.aclose()
         if self._http is not None:
@@ -192,16 +196,40 @@ class Gateway:
 
     async def _ready(self) -> None:
         """Before each request: watch the network, and if it changed since the last one, begin anew with it."""
-        if self.network is None:
-            return
-        await self.network.start()
-        if self._epoch == self.network.epoch:
-            return
-        self._epoch = self.network.epoch
+        if self.network is not None:
+            await self.network.start()
+            if self._epoch != self.network.epoch:
+                self._epoch = self.network.epoch
+                await self._begin_anew()
+        for rung in self.router.rungs:
+            await rung.prepare()
+            await self._look_for_quota(rung)
+
+    async def _begin_anew(self) -> None:
         if self._http is not None:
             await self._http.renew()
         now = self.clock.span()
         await self.router.store.change_all(lambda circuit: allow_probe(circuit, now, because=LOST_WAYS))
+
+    async def _look_for_quota(self, rung: Tier) -> None:
+        """While a quota is used up: once an hour, beside the request, a free look whether it has come back."""
+        identity, now = rung.identity, self.clock.span()
+        if identity is None:
+            return
+        circuit = await self.router.store.read(identity)
+        is_used_up = circuit.reason is Reason.QUOTA_USED_UP and circuit.remaining(now) > 0
+        if not is_used_up or now - max(circuit.since, self._quota_looks.get(identity, 0.0)) < ONE_HOUR:
+            return
+        self._quota_looks[identity] = now
+
+        async def look() -> None:
+            if await rung.quota_is_back():
+                used_up = frozenset({Reason.QUOTA_USED_UP})
+                await self.router.store.update(identity, lambda c: (allow_probe(c, now, because=used_up), None))
+
+        task = asyncio.create_task(look())
+        self._looking.add(task)
+        task.add_done_callback(self._looking.discard)
 
     # ---- asking
 
@@ -281,9 +309,9 @@ class Gateway:
         """Close every circuit and forget every wait, rejected token and suspicion."""
         await self.router.store.change_all(reset)
         for rung in self.router.rungs:
-            forget = getattr(rung, "forget", None)
-            if forget is not None:
-                forget()
+            rung.forget()
+        if self.network is not None:
+            self.network.clear_portal()
         self.telemetry.tell("reset")
 
     async def status(self) -> Status:

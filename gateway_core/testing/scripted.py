@@ -6,11 +6,11 @@ import asyncio
 from collections.abc import AsyncGenerator, Sequence
 from typing import Any
 
-from ..tiers.base import Call, Missing, TierInfo
+from ..tiers.base import Call, Missing, TierDefaults, TierInfo
 from ..types import Chunk, Prompt
 
 
-class ScriptedTier:
+class ScriptedTier(TierDefaults):
     """Answers call after call from `scripts`; the last one is repeated.
 
     A script is a sequence of: text (one chunk), a `Chunk`, a number (seconds of silence), or an exception (the

@@ -19,6 +19,11 @@ def build_rungs(
 ) -> tuple[Tier, ...]:
     """Copilot, the cloud, and the ways of this laptop. Nothing is contacted; `pick` finds passages to quote."""
     from .cloud import build_cloud
+    from .copilot import build_copilot
     from .local import build_local
 
-    return build_cloud(settings, clock, http), *build_local(settings, clock, http, pick)
+    return (
+        build_copilot(settings, clock, http),
+        build_cloud(settings, clock, http),
+        *build_local(settings, clock, http, pick),
+    )

@@ -104,4 +104,29 @@ class Tier(Protocol):
         """For status: cheap, never a paid route, never raises."""
         ...
 
+    async def prepare(self) -> None:
+        """Before each plan: find out, without the network, what `missing` and `identity` need; cheap when known."""
+        ...
+
+    def forget(self) -> None:
+        """After a reset by hand: what was refused may be tried again."""
+        ...
+
+    async def quota_is_back(self) -> bool:
+        """A free look whether used-up credits have come back before their date; `False` where there is none."""
+        ...
+
     async def aclose(self) -> None: ...
+
+
+class TierDefaults:
+    """For tiers that have nothing to prepare, to forget or to look up."""
+
+    async def prepare(self) -> None:
+        return
+
+    def forget(self) -> None:
+        return
+
+    async def quota_is_back(self) -> bool:
+        return False

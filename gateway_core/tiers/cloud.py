@@ -20,7 +20,7 @@ from ..errors import GatewayError, RateLimited, TierBroken, TierFailed, TierUnav
 from ..secrets import Secret, identity_of, state_salt
 from ..settings import PROVIDER_KEYS, Settings, is_loopback
 from ..types import Chunk, Prompt, Reason
-from .base import Call, Missing, TierInfo
+from .base import Call, Missing, TierDefaults, TierInfo
 from .complaints import Complaint, Cures, Kind, complaint_of, failure_from
 from .http import Client, Http, Reply, open_stream, portal, retry_after
 from .lessons import Lessons, choose_instead
@@ -36,7 +36,7 @@ SIDE_LIMIT = 5.0
 RETIRED_SERVICES = ("models.github.ai", "models.inference.ai.azure.com")
 
 
-class CloudTier:
+class CloudTier(TierDefaults):
     """Answers from one cloud, by its key."""
 
     backend = "cloud"

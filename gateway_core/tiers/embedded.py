@@ -14,7 +14,7 @@ from ..local_engine.model_file import context_length, models_in
 from ..local_engine.process import EngineConfig, EngineFailed, EngineProcess
 from ..types import Chunk, Prompt, Reason
 from . import local_models
-from .base import Call, Missing, TierInfo
+from .base import Call, Missing, TierDefaults, TierInfo
 from .http import Http
 from .local_chat import LLAMA_CPP, TIER, Server, exchange
 from .local_queue import LocalQueue
@@ -29,7 +29,7 @@ _UNAVAILABLE = frozenset({Reason.NOT_CONFIGURED, Reason.MODEL_MISSING, Reason.UN
 INSTALL = "put a model file (.gguf) into the folder `models` of the state folder, or name it by LOCAL_MODEL"
 
 
-class EmbeddedTier:
+class EmbeddedTier(TierDefaults):
     """Answers by the newest model file of `models_dir`, or by `model_file`. The engine starts at the first question."""
 
     backend = "local"

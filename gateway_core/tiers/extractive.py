@@ -12,7 +12,7 @@ from typing import Protocol
 
 from ..errors import TierUnavailable
 from ..types import Chunk, Prompt, Reason
-from .base import Call, Missing, TierInfo
+from .base import Call, Missing, TierDefaults, TierInfo
 
 MODE = "extractive"
 FIRST_LINE = "No AI model could answer. These passages of your documents match the question best:"
@@ -36,7 +36,7 @@ class Quote(Protocol):
 Pick = Callable[[Prompt], Sequence[Quote]]
 
 
-class ExtractiveTier:
+class ExtractiveTier(TierDefaults):
     """Answers from documents by quoting them. `pick` ranks; it runs in a worker thread and may take its time."""
 
     backend = "local"

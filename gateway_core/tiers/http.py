@@ -405,8 +405,8 @@ def portal(tier: str) -> TierUnavailable:
     )
 
 
-def retry_after(headers: Mapping[str, str], wall: float) -> float | None:
-    """Seconds to wait, as the service says them: milliseconds, seconds or a date; at most a day."""
+def retry_after(headers: Mapping[str, str], wall: float, most: float = ONE_DAY) -> float | None:
+    """Seconds to wait, as the service says them: milliseconds, seconds or a date; at most `most`."""
     readings = (
         (headers.get("retry-after-ms"), 0.001),
         (headers.get("retry-after"), 1.0),
@@ -422,5 +422,5 @@ def retry_after(headers: Mapping[str, str], wall: float) -> float | None:
             except (ValueError, TypeError, OverflowError):
                 continue
         if seconds == seconds:  # not NaN
-            return min(max(0.0, seconds), ONE_DAY)
+            return min(max(0.0, seconds), most)
     return None

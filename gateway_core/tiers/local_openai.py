@@ -17,7 +17,7 @@ from ..secrets import Secret
 from ..settings import is_loopback
 from ..types import Chunk, Prompt, Reason
 from . import local_models, local_servers
-from .base import Call, Missing, TierInfo
+from .base import Call, Missing, TierDefaults, TierInfo
 from .complaints import Cures
 from .http import Http
 from .local_chat import GENERIC, LLAMA_CPP, TIER, Server, exchange, itself
@@ -39,7 +39,7 @@ class _Look:
     listing: local_servers.Listing
 
 
-class LocalOpenAITier:
+class LocalOpenAITier(TierDefaults):
     """Answers by the model that a local server has loaded, or by the one named in `LOCAL_MODEL`."""
 
     backend = "local"

@@ -17,7 +17,7 @@ from ..errors import TierBroken, TierFailed, TierUnavailable, TierUnreachable
 from ..settings import is_loopback
 from ..types import Chunk, Prompt, Reason
 from . import local_models
-from .base import Call, Missing, TierInfo
+from .base import Call, Missing, TierDefaults, TierInfo
 from .http import Http, Reply, open_stream
 from .local_chat import itself
 from .local_models import Choice, InstalledModel
@@ -46,7 +46,7 @@ class _Look:
     version: str | None
 
 
-class OllamaTier:
+class OllamaTier(TierDefaults):
     """Answers by the best model that Ollama has installed here, one question at a time."""
 
     backend = "local"

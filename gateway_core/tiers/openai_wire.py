@@ -37,9 +37,15 @@ FINISH_REASONS: Mapping[str, str] = {
 FAILED_REASONS = frozenset({"error", "insufficient_system_resource"})
 # Ours, whatever a compatible surface was sent.
 OWN_FIELDS = frozenset({"model", "messages", "stream", "stream_options", "n", "max_tokens", "max_completion_tokens"})
-OUR_ADDITIONS = frozenset({"stream_options", "reasoning_effort", "max_tokens", "max_completion_tokens"})
+OUR_ADDITIONS = frozenset(
+    {"stream_options", "reasoning_effort", "max_tokens", "max_completion_tokens"}
+    | {"reasoning", "store", "max_output_tokens"}
+)
 # Never dropped: without them the answer would be another one.
-MEANT = frozenset({"model", "messages", "stream", "tools", "tool_choice", "functions", "response_format"})
+MEANT = frozenset(
+    {"model", "messages", "input", "instructions", "stream", "tools", "tool_choice", "functions"}
+    | {"response_format", "text"}
+)
 TO_FAILURE = Callable[[Complaint], GatewayError]
 
 

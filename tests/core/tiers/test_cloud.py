@@ -103,8 +103,8 @@ async def test_the_temperature_is_capped_where_a_provider_caps_it(cloud_of):
 
 VARIANTS = [
     "usage_separate", "usage_last", "usage_every", "usage_none", "thinking:0.05", "whole_reply", "crlf", "cr_only",
-    "bom", "bare_colon", "split_bytes:1", "bad_utf8:3", "data_after_done", "no_done", "close_delimited", "wrong_type",
-    "whole_reply+wrong_type", "crlf+split_bytes:1", "bom+cr_only+split_bytes:3",
+    "bom", "bare_colon", "split_bytes:1", "bad_utf8:3", "data_after_done", "no_done", "close_delimited",
+    "wrong_type", "whole_reply+wrong_type", "crlf+split_bytes:1", "bom+cr_only+split_bytes:3",
 ]  # fmt: skip
 
 
