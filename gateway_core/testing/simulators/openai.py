@@ -55,8 +55,9 @@ class Flavour:
 
     base: str
     bad_key: Reply
-    key_header: str = "authorization"
+    key_header: str = ""  # besides the usual Authorization
     key_start: str = "sk-"
+    key_needed: bool = True
     traits: ChatTraits = PLAIN
     wrap: Callable[[int, dict[str, Any]], Any] = lambda status, error: {"error": error}
     strict: bool = False  # refuses what its newest models do not take
@@ -121,7 +122,7 @@ FLAVOURS: Mapping[str, Flavour] = {
         wrap=_numeric,
         models=(("openai/gpt-6-luna", None), ("openrouter/free", None)),
     ),
-    "custom": Flavour("/v1", OPENAI["invalid_api_key"], key_start=""),
+    "custom": Flavour("/v1", OPENAI["invalid_api_key"], key_start="", key_needed=False),
 }
 
 
@@ -171,12 +172,12 @@ class OpenAISimulator(Simulator):
         return super().handle(exchange)
 
     def _check_key(self, exchange: Exchange) -> None:
-        header = self._flavour.key_header
-        given = exchange.bearer if header == "authorization" else exchange.request.headers.get(header, "")
-        given = given or exchange.bearer  # Azure takes both
-        known = given in self.api_keys if self.api_keys else given.startswith(self._flavour.key_start)
-        if not known or (not given and self._flavour.key_start):
-            raise Refused(self._flavour.bad_key)
+        flavour = self._flavour
+        given = exchange.request.headers.get(flavour.key_header, "") if flavour.key_header else ""
+        given = given or exchange.bearer  # who has a header of its own takes the usual one, too
+        known = given in self.api_keys if self.api_keys else given.startswith(flavour.key_start)
+        if not known or (flavour.key_needed and not given):
+            raise Refused(flavour.bad_key)
 
     def _refuse(self, status: int, kind: str, code: str | None, message: str, param: str | None = None) -> Refused:
         error = {"message": message, "type": kind, "param": param, "code": code}

@@ -94,7 +94,7 @@ def test_a_stream_ends_as_its_fault_says(simulator, wire, fault):
 def test_silence_keeps_the_connection_open(simulator, wire, fault):
     simulator.script(fault)
 
-    heard = ask(simulator, wire, timeout=0.15)
+    heard = ask(simulator, wire, timeout=0.06)
 
     assert heard.end == "silent"
     assert heard.status == 200
@@ -382,7 +382,7 @@ def test_a_gzip_bomb_is_sound_gzip(openai):
 def test_a_connection_ends_without_a_word(simulator, wire, fault, end):
     simulator.script(fault)
 
-    heard = ask(simulator, wire, timeout=0.15 if end == "silent" else GUARD)
+    heard = ask(simulator, wire, timeout=0.06 if end == "silent" else GUARD)
 
     assert (heard.raw, heard.end) == (b"", end)
 
@@ -408,7 +408,7 @@ def test_a_head_drips_byte_by_byte(openai):
     path, headers, body = WIRES["openai"]
     with connect(openai) as sock:
         send(sock, "POST", path, headers, body)
-        heard = listen(sock, timeout=0.15)
+        heard = listen(sock, timeout=0.06)
 
     assert (heard.raw, heard.end) == (b"H", "silent")
 
