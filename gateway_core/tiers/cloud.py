@@ -21,7 +21,7 @@ from ..secrets import Secret, identity_of, state_salt
 from ..settings import PROVIDER_KEYS, Settings, is_loopback
 from ..types import Chunk, Prompt, Reason
 from .base import Call, Missing, TierDefaults, TierInfo
-from .complaints import Complaint, Cures, Kind, complaint_of, failure_from
+from .complaints import Complaint, Cures, Kind, complaint_of, failure_from, failure_in_stream
 from .http import Client, Http, Reply, open_stream, portal, retry_after
 from .lessons import Lessons, choose_instead
 from .openai_wire import as_bytes, chat_body, droppable, read_chat
@@ -182,7 +182,7 @@ class CloudTier(TierDefaults):
     # Failures, and what can be mended
 
     def _as_failure(self, complaint: Complaint) -> GatewayError:
-        return failure_from(self.backend, complaint, self._cures(), billed=True)
+        return failure_in_stream(self.backend, complaint, self._cures())
 
     def _cures(self) -> Cures:
         key_name = PROVIDER_KEYS.get(self.provider.name, "cloud_api_key").upper()

@@ -231,6 +231,14 @@ class Cures:
     address: str = ""
 
 
+def failure_in_stream(tier: str, complaint: Complaint, cures: Cures) -> GatewayError:
+    """Our error for a complaint after a good head: the tier took the request and then failed, so it counts."""
+    failure = failure_from(tier, complaint, cures, billed=True)
+    if isinstance(failure, RateLimited):
+        return TierBroken(tier, failure.detail, reason=Reason.UPSTREAM_ERROR, wait=failure.wait, may_have_billed=True)
+    return failure
+
+
 def failure_from(
     tier: str, complaint: Complaint, cures: Cures, *, prompt: Prompt | None = None, billed: bool = False
 ) -> GatewayError:

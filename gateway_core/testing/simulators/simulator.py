@@ -253,6 +253,8 @@ class Simulator:
         except OSError:
             return
         sock.setblocking(False)
+        # Else a word waits for the reader's acknowledgement of the one before, and a reset throws it away.
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._accepted += 1
         connection = Connection(self._accepted)
         self._connections.add(connection)

@@ -23,7 +23,7 @@ from ...secrets import fingerprint, identity_of, origin_of, state_salt
 from ...settings import Settings, is_loopback
 from ...types import Chunk, Prompt, Reason
 from ..base import Call, Missing, TierDefaults, TierInfo
-from ..complaints import CHARS_PER_TOKEN, Complaint, Kind, complaint_of, failure_from
+from ..complaints import CHARS_PER_TOKEN, Complaint, Kind, complaint_of, failure_from, failure_in_stream
 from ..http import Http, Reply, open_stream, portal, retry_after
 from ..lessons import Lessons, choose_instead
 from ..openai_wire import Flavour, as_bytes, chat_body, droppable, read_chat
@@ -315,7 +315,7 @@ class CopilotTier(TierDefaults):
     # Failures, and what can be mended
 
     def _as_failure(self, complaint: Complaint) -> GatewayError:
-        return failure_from(BACKEND, complaint, CURES, billed=True)
+        return failure_in_stream(BACKEND, complaint, CURES)
 
     async def _failure(
         self, reply: Reply, way: _Way, body: Mapping[str, Any], prompt: Prompt, call: Call

@@ -191,7 +191,7 @@ async def test_only_documented_comments_are_signs_of_life(serve, http, tmp_path,
         ("bad_line_after:10", TierBroken, Reason.BAD_PAYLOAD, True),
         ("error_first", TierBroken, Reason.UPSTREAM_ERROR, True),
         ("error_after:10", TierBroken, Reason.UPSTREAM_ERROR, True),
-        ("error_after:3,code=rate_limit_exceeded", RateLimited, Reason.RATE_LIMITED, False),
+        ("error_after:3,code=rate_limit_exceeded", TierBroken, Reason.UPSTREAM_ERROR, True),
         ("long_line:2000000", TierBroken, Reason.TOO_LARGE, True),
     ],
 )  # fmt: skip
