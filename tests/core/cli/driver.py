@@ -1,0 +1,53 @@
+"""Runs the command line over a ladder of scripted tiers: `python -m tests.core.cli.driver LADDER ARGUMENT...`.
+
+Says at the end, in the file that `DRIVER_REPORT` names, how often each tier was asked and closed early.
+"""
+
+import json
+import os
+import sys
+from pathlib import Path
+
+from gateway_core import Gateway, Settings
+from gateway_core.cli import main
+from gateway_core.errors import TierBroken, TierUnreachable
+from gateway_core.testing import ScriptedTier
+from gateway_core.types import Reason
+
+FOREVER = 3600.0
+
+
+def cut(tier: str) -> TierBroken:
+    return TierBroken(tier, "the connection was reset", reason=Reason.RESET)
+
+
+LADDERS = {
+    "healthy": lambda: [ScriptedTier("copilot", ["The capital ", "is Paris."])],
+    "hangs": lambda: [ScriptedTier("copilot", ["The capital ", "is Par", FOREVER])],
+    "silent": lambda: [ScriptedTier("copilot", [FOREVER])],
+    "cut": lambda: [
+        ScriptedTier("copilot", ["The capital is Lon", cut("copilot")]),
+        ScriptedTier("cloud", ["The capital is Paris."]),
+    ],
+    "cut, then on": lambda: [
+        ScriptedTier("copilot", ["The capital ", cut("copilot")]),
+        ScriptedTier("cloud", ["is Paris."]),
+    ],
+    "down": lambda: [
+        ScriptedTier("copilot", [TierUnreachable("copilot", "no route", cure="check the network")]),
+        ScriptedTier("local", [TierUnreachable("local", "not running", cure="ollama serve")]),
+    ],
+    "endless": lambda: [ScriptedTier("copilot", [f"line {n}\n" for n in range(50_000)])],
+    "hostile": lambda: [ScriptedTier("copilot", ["a\x1b[2J\x1b]0;title\x07b", "\x9b31mc\r", "\nd\re\x7f", "\x00"])],
+}
+
+if __name__ == "__main__":
+    tiers = LADDERS[sys.argv[1]]()
+
+    def build(settings: Settings) -> Gateway:
+        return Gateway(tiers, settings=settings)
+
+    code = main(sys.argv[2:], build=build)
+    report = {tier.backend: {"calls": tier.calls, "closed_early": tier.cancelled} for tier in tiers}
+    Path(os.environ["DRIVER_REPORT"]).write_text(json.dumps(report))
+    sys.exit(code)
