@@ -33,7 +33,7 @@ def byline(answer: Answer) -> str:
         parts.append("cut by the provider's content filter")
     elif answer.finish_reason != "stop":
         parts.append(f"ended by {answer.finish_reason}")
-    parts += [f"{name}: {why(attempt)}" for name, attempt in _last_of_each(_troubles(answer))]
+    parts += [f"{name}: {why(attempt)}" for name, attempt in _last_of_each(_troubles(answer), answer.backend)]
     parts += answer.notes
     return "— " + in_one_line("; ".join(parts))
 
@@ -124,10 +124,13 @@ def _troubles(answer: Answer) -> list[Attempt]:
     ]
 
 
-def _last_of_each(attempts: Iterable[Attempt]) -> list[tuple[str, Attempt]]:
-    """The last attempt of each rung, in the order they were first asked; `local` may have several rungs."""
+def _last_of_each(attempts: Iterable[Attempt], *others: str) -> list[tuple[str, Attempt]]:
+    """The last attempt of each rung, in the order they were first asked.
+
+    `local` may have several rungs: a backend that is named twice, here or in `others`, is told with its mode.
+    """
     last = {(attempt.backend, attempt.mode): attempt for attempt in attempts}
-    backends = [backend for backend, _ in last]
+    backends = [*others, *(backend for backend, _ in last)]
     return [
         (f"{backend} {mode}" if mode and backends.count(backend) > 1 else backend, attempt)
         for (backend, mode), attempt in last.items()

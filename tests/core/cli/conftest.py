@@ -68,7 +68,12 @@ class Child:
         self.process = subprocess.Popen(
             [sys.executable, "-m", "tests.core.cli.driver", ladder, *argv],
             cwd=REPOSITORY,
-            env={**os.environ, "DRIVER_REPORT": str(report), "PYTHONIOENCODING": "utf-8"},
+            env={
+                **os.environ,
+                "DRIVER_REPORT": str(report),
+                "DRIVER_ASKED": str(report) + "-asked",
+                "PYTHONIOENCODING": "utf-8",
+            },
             stdin=subprocess.DEVNULL,
             stdout=slave or subprocess.PIPE,
             stderr=slave or subprocess.PIPE,
@@ -85,6 +90,14 @@ class Child:
             assert time.monotonic() - started < HANG, self.screen
             if not self._read():
                 raise AssertionError(f"ended without {text!r}: {self.screen!r}")
+
+    def wait_until_asked(self) -> None:
+        """For the ladders whose first tier tells when it was asked."""
+        started = time.monotonic()
+        while not Path(f"{self._report}-asked").exists():
+            assert time.monotonic() - started < HANG
+            assert self.process.poll() is None, self.process.communicate()
+            time.sleep(0.02)
 
     def interrupt(self) -> None:
         self.process.send_signal(signal.SIGINT)

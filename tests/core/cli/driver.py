@@ -3,6 +3,7 @@
 Says at the end, in the file that `DRIVER_REPORT` names, how often each tier was asked and closed early.
 """
 
+import asyncio
 import json
 import os
 import sys
@@ -21,10 +22,20 @@ def cut(tier: str) -> TierBroken:
     return TierBroken(tier, "the connection was reset", reason=Reason.RESET)
 
 
+class Told(ScriptedTier):
+    """Makes the file that `DRIVER_ASKED` names a moment after it was asked."""
+
+    def stream(self, prompt, call):
+        asyncio.get_running_loop().call_later(0.3, Path(os.environ["DRIVER_ASKED"]).touch)
+        return super().stream(prompt, call)
+
+
 LADDERS = {
     "healthy": lambda: [ScriptedTier("copilot", ["The capital ", "is Paris."])],
     "hangs": lambda: [ScriptedTier("copilot", ["The capital ", "is Par", FOREVER])],
-    "silent": lambda: [ScriptedTier("copilot", [FOREVER])],
+    "hangs, told": lambda: [Told("copilot", ["The capital ", "is Par", FOREVER])],
+    "silent, told": lambda: [Told("copilot", [FOREVER])],
+    "in many scripts": lambda: [ScriptedTier("copilot", ["café 東京"])],
     "cut": lambda: [
         ScriptedTier("copilot", ["The capital is Lon", cut("copilot")]),
         ScriptedTier("cloud", ["The capital is Paris."]),
