@@ -55,6 +55,23 @@ def cli(capsys, monkeypatch):
     return run
 
 
+@pytest.fixture
+def on_terminal(monkeypatch):
+    """As `cli`, with standard output and standard error on one pseudo-terminal; `out` is what stands there."""
+    import pty
+
+    def run(*argv: str, tiers: list[ScriptedTier]) -> Ran:
+        master, slave = pty.openpty()
+        with open(master, "rb", buffering=0) as screen, open(slave, "w", encoding="utf-8", newline="") as terminal:
+            with monkeypatch.context() as patched:
+                patched.setattr(sys, "stdout", terminal)
+                patched.setattr(sys, "stderr", terminal)
+                code = main(argv, build=lambda settings: Gateway(tiers, settings=settings))
+            return Ran(code, screen.read(65536).decode().replace("\r\n", "\n"), "")
+
+    return run
+
+
 class Child:
     """The command line as a process of its own. `terminal`: its output, standard error too, is a pseudo-terminal."""
 

@@ -11,15 +11,10 @@ from pathlib import Path
 
 from gateway_core import Gateway, Settings
 from gateway_core.cli import main
-from gateway_core.errors import TierBroken, TierUnreachable
+from gateway_core.errors import TierUnreachable
 from gateway_core.testing import ScriptedTier
-from gateway_core.types import Reason
 
 FOREVER = 3600.0
-
-
-def cut(tier: str) -> TierBroken:
-    return TierBroken(tier, "the connection was reset", reason=Reason.RESET)
 
 
 class Told(ScriptedTier):
@@ -36,20 +31,11 @@ LADDERS = {
     "hangs, told": lambda: [Told("copilot", ["The capital ", "is Par", FOREVER])],
     "silent, told": lambda: [Told("copilot", [FOREVER])],
     "in many scripts": lambda: [ScriptedTier("copilot", ["café 東京"])],
-    "cut": lambda: [
-        ScriptedTier("copilot", ["The capital is Lon", cut("copilot")]),
-        ScriptedTier("cloud", ["The capital is Paris."]),
-    ],
-    "cut, then on": lambda: [
-        ScriptedTier("copilot", ["The capital ", cut("copilot")]),
-        ScriptedTier("cloud", ["is Paris."]),
-    ],
     "down": lambda: [
         ScriptedTier("copilot", [TierUnreachable("copilot", "no route", cure="check the network")]),
         ScriptedTier("local", [TierUnreachable("local", "not running", cure="ollama serve")]),
     ],
     "endless": lambda: [ScriptedTier("copilot", [f"line {n}\n" for n in range(50_000)])],
-    "hostile": lambda: [ScriptedTier("copilot", ["a\x1b[2J\x1b]0;title\x07b", "\x9b31mc\r", "\nd\re\x7f", "\x00"])],
 }
 
 if __name__ == "__main__":
