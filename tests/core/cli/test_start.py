@@ -5,6 +5,8 @@ import sys
 
 import pytest
 
+from gateway_core.cli.arguments import parser
+
 from .conftest import HANG, REPOSITORY
 
 LOADED = "import sys; before = set(sys.modules); {}; print('\\n'.join(sorted(set(sys.modules) - before)))"
@@ -74,6 +76,16 @@ def test_a_gateway_loads_no_front_end_and_no_sdk():
         "openai",
         "pandas",
     }
+
+
+def test_every_command_and_option_stands_in_the_documentation():
+    told = (REPOSITORY / "docs" / "command-line.md").read_text(encoding="utf-8")
+    commands = next(action for action in parser()._actions if action.dest == "command").choices
+    options = {
+        flag for command in commands.values() for action in command._actions for flag in action.option_strings
+    } - {"-h", "--help"}  # fmt: skip
+
+    assert {name for name in (*commands, *options) if name not in told} == set()
 
 
 def test_python_m_is_the_same_command():
