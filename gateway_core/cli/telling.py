@@ -59,7 +59,7 @@ def source_lines(answer: Answer) -> list[str]:
 
 def nobody_answered(error: AllTiersFailed) -> list[str]:
     """Each tier, its reason and its one cure."""
-    rows = _last_of_each(error.attempts)
+    rows = _last_of_each(_telling(error.attempts))
     if not rows:
         return ["no tier could answer: none is set up"]
     width = max(len(name) for name, _ in rows)
@@ -122,6 +122,17 @@ def _troubles(answer: Answer) -> list[Attempt]:
         and (attempt.backend, attempt.mode) != (answer.backend, answer.mode)
         and not (attempt.outcome is AttemptOutcome.SKIPPED and attempt.reason in _EXPECTED)
     ]
+
+
+def _telling(attempts: Iterable[Attempt]) -> list[Attempt]:
+    """Without the ways inside a tier that were never set up, as long as another of the same tier has more to say."""
+    everything, told = list(attempts), list[Attempt]()
+    for attempt in everything:
+        same = [other for other in everything if other.backend == attempt.backend]
+        failed = [other for other in same if other.reason not in _EXPECTED]
+        if attempt in (failed or same[:1]):
+            told.append(attempt)
+    return told
 
 
 def _last_of_each(attempts: Iterable[Attempt], *others: str) -> list[tuple[str, Attempt]]:

@@ -62,14 +62,27 @@ def on_terminal(monkeypatch):
 
     def run(*argv: str, tiers: list[ScriptedTier]) -> Ran:
         master, slave = pty.openpty()
-        with open(master, "rb", buffering=0) as screen, open(slave, "w", encoding="utf-8", newline="") as terminal:
-            with monkeypatch.context() as patched:
+        try:
+            with open(slave, "w", encoding="utf-8", newline="") as terminal, monkeypatch.context() as patched:
                 patched.setattr(sys, "stdout", terminal)
                 patched.setattr(sys, "stderr", terminal)
                 code = main(argv, build=lambda settings: Gateway(tiers, settings=settings))
-            return Ran(code, screen.read(65536).decode().replace("\r\n", "\n"), "")
+            shown = b""
+            while part := _read(master):
+                shown += part
+        finally:
+            os.close(master)
+        return Ran(code, shown.decode().replace("\r\n", "\n"), "")
 
     return run
+
+
+def _read(master: int) -> bytes:
+    """What came on a terminal; nothing once all its writers have left."""
+    try:
+        return os.read(master, 65536)
+    except OSError:  # how Linux says so
+        return b""
 
 
 class Child:
@@ -98,7 +111,7 @@ class Child:
         if slave is not None:
             os.close(slave)
         self._master = master
-        self.screen = ""
+        self._raw, self.screen = b"", ""
 
     def wait_for(self, text: str) -> None:
         """Read the terminal until `text` stands there."""
@@ -144,11 +157,8 @@ class Child:
 
     def _read(self) -> bool:
         assert self._master is not None
-        try:
-            got = os.read(self._master, 65536)
-        except OSError:  # Linux says EIO when the last process has closed the terminal
-            return False
-        self.screen += got.decode()
+        self._raw += (got := _read(self._master))
+        self.screen = self._raw.decode(errors="ignore")  # a character may come in two pieces
         return bool(got)
 
 

@@ -109,6 +109,23 @@ def test_when_no_tier_answers_each_says_why_and_names_its_one_cure(cli):
     assert "Traceback" not in ran.err
 
 
+def test_ways_inside_a_tier_that_were_never_set_up_do_not_lengthen_the_complaint(cli):
+    tiers = [
+        copilot(missing=Missing("no token", "gh auth login")),
+        ScriptedTier("local", [TierUnreachable("local", "Ollama is not running", cure="ollama serve")]),
+        ScriptedTier("local", mode="embedded", missing=Missing("not installed", "pip install it")),
+        ScriptedTier("local", mode="extractive", needs_documents=True, is_model=False),
+    ]
+
+    assert cli("ask", "hi", tiers=tiers).err.splitlines() == [
+        "no tier could answer",
+        "  copilot  no token",
+        "           → gh auth login",
+        "  local    Ollama is not running",
+        "           → ollama serve",
+    ]
+
+
 def test_a_whole_answer_that_broke_off_everywhere_leaves_nothing_half_on_standard_output(cli):
     tiers = [copilot("The capital ", reset_by("copilot")), cloud("The ", reset_by("cloud"))]
 
