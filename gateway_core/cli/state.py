@@ -66,7 +66,8 @@ def status_lines(told: Mapping[str, Any]) -> list[str]:
         lines.append(f"{name:<{width}}  {_tier(tier)}")
         if tier.get("cure") and not tier.get("available"):
             lines.append(f"{'':<{width}}  → {in_one_line(str(tier['cure']))}")
-        lines += [f"{'':<{width}}  {in_one_line(str(note))}" for note in tier.get("notes") or []]
+        notes = [note for note in tier.get("notes") or [] if note != tier.get("why_not")]
+        lines += [f"{'':<{width}}  {in_one_line(str(note))}" for note in notes]
     lines.append(
         f"network {told.get('connectivity', 'unknown')}; circuits in {told.get('store', 'unknown')};"
         f" version {told.get('version', 'unknown')}"

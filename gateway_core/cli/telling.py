@@ -33,7 +33,7 @@ def byline(answer: Answer) -> str:
         parts.append("cut by the provider's content filter")
     elif answer.finish_reason != "stop":
         parts.append(f"ended by {answer.finish_reason}")
-    parts += [f"{name}: {why(attempt)}" for name, attempt in _last_of_each(_troubles(answer))]
+    parts += [f"{name}: {why(attempt)}" for name, attempt in _last_of_each(_troubles(answer), answer.backend)]
     parts += answer.notes
     return "— " + in_one_line("; ".join(parts))
 
@@ -59,7 +59,7 @@ def source_lines(answer: Answer) -> list[str]:
 
 def nobody_answered(error: AllTiersFailed) -> list[str]:
     """Each tier, its reason and its one cure."""
-    rows = _last_of_each(error.attempts)
+    rows = _last_of_each(_telling(error.attempts))
     if not rows:
         return ["no tier could answer: none is set up"]
     width = max(len(name) for name, _ in rows)
@@ -124,10 +124,24 @@ def _troubles(answer: Answer) -> list[Attempt]:
     ]
 
 
-def _last_of_each(attempts: Iterable[Attempt]) -> list[tuple[str, Attempt]]:
-    """The last attempt of each rung, in the order they were first asked; `local` may have several rungs."""
+def _telling(attempts: Iterable[Attempt]) -> list[Attempt]:
+    """Without the ways inside a tier that were never set up, as long as another of the same tier has more to say."""
+    everything, told = list(attempts), list[Attempt]()
+    for attempt in everything:
+        same = [other for other in everything if other.backend == attempt.backend]
+        failed = [other for other in same if other.reason not in _EXPECTED]
+        if attempt in (failed or same[:1]):
+            told.append(attempt)
+    return told
+
+
+def _last_of_each(attempts: Iterable[Attempt], *others: str) -> list[tuple[str, Attempt]]:
+    """The last attempt of each rung, in the order they were first asked.
+
+    `local` may have several rungs: a backend that is named twice, here or in `others`, is told with its mode.
+    """
     last = {(attempt.backend, attempt.mode): attempt for attempt in attempts}
-    backends = [backend for backend, _ in last]
+    backends = [*others, *(backend for backend, _ in last)]
     return [
         (f"{backend} {mode}" if mode and backends.count(backend) > 1 else backend, attempt)
         for (backend, mode), attempt in last.items()
