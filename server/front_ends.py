@@ -38,6 +38,10 @@ class FrontEnd:
         self._loading: asyncio.Task[None] | None = None
         self._life: _Lifespan | None = None
 
+    @property
+    def is_loading(self) -> bool:
+        return self._app is None and self._fault is None
+
     def start(self, gateway: Gateway) -> None:
         self._loading = asyncio.create_task(self._start(gateway))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import socket
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
@@ -102,8 +102,7 @@ async def running(gateway: Gateway, *, grace: float = 5.0, tell: Any = None) -> 
     listener.setblocking(False)
     server = GatewayServer(create_app(gateway), tell, grace=grace)
     task = asyncio.create_task(server.serve([listener]))
-    while not server.started:
-        await asyncio.sleep(0.005)
+    await until(lambda: server.started)
     try:
         yield Running(listener.getsockname()[1], server, task)
     finally:
@@ -112,8 +111,8 @@ async def running(gateway: Gateway, *, grace: float = 5.0, tell: Any = None) -> 
             await asyncio.wait_for(task, 20)
 
 
-async def until(claim: Any, seconds: float = 3.0) -> None:
+async def until(claim: Callable[[], bool], seconds: float = 5.0) -> None:
     """Wait for something that is about to become true."""
     async with asyncio.timeout(seconds):
-        while not claim():
-            await asyncio.sleep(0.01)
+        while not claim():  # noqa: ASYNC110 - what is waited for knows nothing of the test
+            await asyncio.sleep(0.005)

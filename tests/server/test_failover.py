@@ -201,7 +201,9 @@ async def test_f73_when_nobody_can_answer_every_reason_and_cure_is_told():
 
 async def test_f73_retry_after_is_the_shortest_wait():
     clock = ManualClock()
-    tiers = [ScriptedTier(name, [RateLimited(name, "slow", wait=wait)]) for name, wait in (("copilot", 90), ("cloud", 40))]
+    tiers = [
+        ScriptedTier(name, [RateLimited(name, "slow", wait=wait)]) for name, wait in (("copilot", 90), ("cloud", 40))
+    ]
     async with calling(*tiers, clock=clock) as client:
         await ask(client)
         clock.advance(10)
