@@ -255,8 +255,8 @@ class Gateway:
         """Yield `Meta`, `Delta`s, perhaps `SegmentStarted`, and at the end exactly one `Done`.
 
         `documents` are answered from; `messages` are earlier turns, or with the prompt `None` the whole conversation,
-        which may hold content parts and tool calls and is asked as it stands; `tier` pins one backend (no failover then);
-        `deadline_s` is for all tiers together; `whole` is for callers that show nothing before the end.
+        which may hold content parts and tool calls and is asked as it stands; `tier` pins one backend (no failover
+        then); `deadline_s` is for all tiers together; `whole` is for callers that show nothing before the end.
         Raises `PromptRefused`, `AllTiersFailed` or `AnswerInterrupted`.
         """
         only_local = self.settings.local_only if local_only is None else local_only or self.settings.local_only
