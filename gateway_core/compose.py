@@ -46,14 +46,19 @@ class Composer:
 
     def compose(
         self,
-        question: str,
+        question: str | None,
         *,
         documents: Sequence[Document | str] | None = None,
         system: str | None = None,
         messages: Sequence[Message | Mapping[str, Any]] = (),
         max_context_chars: int = 4000,
     ) -> Prompt:
-        """Raises `PromptRefused` naming the field. Indexes the documents: not quick when they are large."""
+        """Raises `PromptRefused` naming the field. Indexes the documents: not quick when they are large.
+
+        Without a question `messages` are the whole conversation, asked as it stands.
+        """
+        if question is None:
+            return _conversation((*_system(system), *_earlier(messages)))
         readable(question, "prompt")
         if not question.strip():
             raise PromptRefused("the prompt is empty", field="prompt", cure="write a question")
@@ -133,6 +138,13 @@ def _system(system: str | None) -> list[Message]:
     return [] if system is None else [Message("system", readable(system, "system"))]
 
 
+def _conversation(turns: tuple[Message, ...]) -> Prompt:
+    last = next((turn for turn in reversed(turns) if turn.role != "system"), None)
+    if last is None:
+        raise PromptRefused("messages hold no question", field="messages", cure="add a message of the role user")
+    return Prompt(turns, question=next((t.text for t in reversed(turns) if t.role == "user"), last.text))
+
+
 def _earlier(messages: Sequence[Message | Mapping[str, Any]]) -> list[Message]:
     turns = []
     for number, turn in enumerate(messages):
@@ -145,7 +157,7 @@ def _earlier(messages: Sequence[Message | Mapping[str, Any]]) -> list[Message]:
                     field=f"messages[{number}]",
                 )
             turn = Message(role, content)
-        readable(turn.content, f"messages[{number}]")
+        readable(turn.text, f"messages[{number}]")
         turns.append(turn)
     return turns
 

@@ -235,7 +235,7 @@ class Gateway:
 
     async def stream(
         self,
-        prompt: str,
+        prompt: str | None,
         *,
         documents: Sequence[Document | str] | None = None,
         system: str | None = None,
@@ -254,8 +254,9 @@ class Gateway:
     ) -> AsyncGenerator[Event, None]:
         """Yield `Meta`, `Delta`s, perhaps `SegmentStarted`, and at the end exactly one `Done`.
 
-        `documents` are answered from; `messages` are earlier turns; `tier` pins one backend (no failover then);
-        `deadline_s` is for all tiers together; `whole` is for callers that show nothing before the end.
+        `documents` are answered from; `messages` are earlier turns, or with the prompt `None` the whole conversation,
+        which may hold content parts and tool calls and is asked as it stands; `tier` pins one backend (no failover
+        then); `deadline_s` is for all tiers together; `whole` is for callers that show nothing before the end.
         Raises `PromptRefused`, `AllTiersFailed` or `AnswerInterrupted`.
         """
         only_local = self.settings.local_only if local_only is None else local_only or self.settings.local_only
@@ -290,7 +291,7 @@ class Gateway:
                     event = Done(self.composer.checked(ask.prompt, event.answer))
                 yield event
 
-    async def ask(self, prompt: str, **options: Any) -> Answer:
+    async def ask(self, prompt: str | None, **options: Any) -> Answer:
         """The whole answer; options as for `stream`. A cut makes the next tier answer from the start, unless
         `on_interrupt` says otherwise."""
         async with aclosing(self.stream(prompt, whole=True, **options)) as events:

@@ -110,6 +110,14 @@ class Message:
     content: str
     extra: Mapping[str, Any] = field(default_factory=dict)
 
+    @property
+    def text(self) -> str:
+        """The words, without pictures and other parts."""
+        if isinstance(self.content, str):
+            return self.content
+        parts = [part.get("text") for part in self.content if isinstance(part, dict)]
+        return "".join(part for part in parts if isinstance(part, str))
+
 
 @dataclass(frozen=True, slots=True)
 class Document:
@@ -194,7 +202,7 @@ class Prompt:
 
     @property
     def chars(self) -> int:
-        return sum(len(m.content) for m in self.messages)
+        return sum(len(m.text) for m in self.messages)
 
     @property
     def can_be_spliced(self) -> bool:

@@ -6,7 +6,6 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, TypeVar
 
 from fastapi import APIRouter, Request
-from fastapi.routing import APIRoute
 from starlette.responses import RedirectResponse, Response
 
 from gateway_core import __version__
@@ -89,10 +88,9 @@ async def index(request: Request) -> Response:
     if wants_page and service.front_ends:
         return RedirectResponse(f"/{service.front_ends[0].name}", 307)
     served = {
-        f"{method} {route.path}": (route.endpoint.__doc__ or "").partition("\n")[0]
-        for route in request.app.routes
-        if isinstance(route, APIRoute)
-        for method in sorted(route.methods or ())
+        f"{method.upper()} {path}": told["description"].partition("\n")[0]
+        for path, methods in request.app.openapi()["paths"].items()
+        for method, told in methods.items()
     }
     return _json({"name": "AI Gateway", "version": __version__, "endpoints": served})
 

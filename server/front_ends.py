@@ -1,7 +1,7 @@
 """Pages beside the API: found by entry point, none required, loaded after the API answers.
 
-An entry point of the group `ai_gateway.front_ends` names a path (`ui` is served at `/ui`) and leads to a function
-`(gateway) -> ASGI application`. Importing and building it may take seconds and is done in a thread; until then its
+The entry point `ui` of the group `ai_gateway.front_ends` leads to a function `(gateway) -> ASGI application`, which
+is served at `/ui`. Importing and building it may take seconds and is done in a thread; until then its
 path shows a page that reloads itself.
 """
 
@@ -23,6 +23,7 @@ from gateway_core import Gateway
 log = logging.getLogger("ai_gateway.server")
 
 GROUP = "ai_gateway.front_ends"
+PAGE = "ui"
 _HEAD = '<!doctype html><html lang="en"><meta charset="utf-8"><title>AI Gateway</title>'
 _STYLE = "<style>body{font:16px system-ui;margin:4rem auto;max-width:40rem;padding:0 1rem}</style>"
 
@@ -37,6 +38,10 @@ class FrontEnd:
         self._fault: str | None = None
         self._loading: asyncio.Task[None] | None = None
         self._life: _Lifespan | None = None
+
+    @property
+    def is_loading(self) -> bool:
+        return self._app is None and self._fault is None
 
     def start(self, gateway: Gateway) -> None:
         self._loading = asyncio.create_task(self._start(gateway))

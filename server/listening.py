@@ -7,6 +7,7 @@ import json
 import socket
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from http.client import HTTPConnection, HTTPException
 from ipaddress import ip_address
 from pathlib import Path
@@ -134,11 +135,18 @@ def _listeners(port: int) -> Iterator[tuple[int, str]]:
     if not inodes:
         return
     for process in Path("/proc").iterdir():
-        if not process.name.isdecimal():
-            continue
-        try:
-            held = {str(link.readlink()) for link in (process / "fd").iterdir()}
-            if held & inodes:
-                yield int(process.name), (process / "comm").read_text(encoding="utf-8", errors="replace").strip()
-        except OSError:
-            continue
+        if process.name.isdecimal() and inodes.intersection(_open_files(process)):
+            try:
+                name = (process / "comm").read_text(encoding="utf-8", errors="replace").strip()
+            except OSError:
+                continue
+            yield int(process.name), name
+
+
+def _open_files(process: Path) -> Iterator[str]:
+    try:
+        for link in (process / "fd").iterdir():
+            with suppress(OSError):  # closed in the meantime
+                yield str(link.readlink())
+    except OSError:  # another user's
+        return

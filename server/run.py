@@ -72,7 +72,7 @@ def serve_on(
         finally:
             await service.gateway.aclose()
 
-    config = uvicorn.Config("", loop="auto")
+    config = uvicorn.Config("", loop="auto", log_config=None)
     with asyncio.Runner(loop_factory=config.get_loop_factory()) as runner:
         runner.run(run())
 
