@@ -253,6 +253,8 @@ class Simulator:
         except OSError:
             return
         sock.setblocking(False)
+        # asyncio does so only for sockets it made itself; without it a reset overtakes what was sent just before
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._accepted += 1
         connection = Connection(self._accepted)
         self._connections.add(connection)

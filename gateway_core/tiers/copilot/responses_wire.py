@@ -109,6 +109,7 @@ class ResponsesAnswer:
         self.usage: Usage | None = None
         self.finish_reason: str | None = None
         self.has_events = False
+        self._is_ours = False  # an event of this schema has come
 
     def take(self, event: ServerEvent) -> Chunk | None:
         if event.is_comment or not event.data.strip() or event.data.strip() == "[DONE]":
@@ -116,6 +117,7 @@ class ResponsesAnswer:
         found = as_object(event.data, self._tier)
         self.has_events = True
         kind = str(found.get("type") or event.event)
+        self._is_ours |= kind.startswith("response.")
         if kind == "error" or (found.get("error") and "response" not in found):
             raise self._to_failure(complaint_in(found.get("error") or found))
         if not self._is_next(found.get("sequence_number")):
@@ -128,6 +130,8 @@ class ResponsesAnswer:
             told, reason = ("the answer broke off", Reason.TRUNCATED)
             if not self.has_events:
                 told, reason = "the reply is empty", Reason.EMPTY_BODY
+            elif not self._is_ours:
+                told, reason = "the stream speaks of something else", Reason.BAD_PAYLOAD
             raise TierBroken(self._tier, told, reason=reason, may_have_billed=True)
         return Chunk(text=self._joiner.finish(), finish_reason=self.finish_reason, usage=self.usage)
 
