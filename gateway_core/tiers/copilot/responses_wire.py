@@ -208,15 +208,16 @@ class ResponsesAnswer:
                 continue
             if item.get("type") == "function_call":
                 calls.append(self._call(place, item))
-            for part in item.get("content") or () if item.get("type") == "message" else ():
+            parts = item.get("content") if item.get("type") == "message" else None
+            for part in parts if isinstance(parts, list) else ():
                 if isinstance(part, dict) and part.get("type") in ("output_text", "refusal"):
                     text += str(part.get("text") or part.get("refusal") or "")
         return text, tuple(calls)
 
     def _call(self, place: Any, item: Mapping[str, Any]) -> Mapping[str, Any]:
         index = self._calls.setdefault(_place(place), len(self._calls))
-        function = {"name": item.get("name", ""), "arguments": item.get("arguments") or ""}
-        return {"index": index, "id": item.get("call_id", ""), "type": "function", "function": function}
+        function = {"name": str(item.get("name") or ""), "arguments": str(item.get("arguments") or "")}
+        return {"index": index, "id": str(item.get("call_id") or ""), "type": "function", "function": function}
 
     def _count(self, found: Mapping[str, Any]) -> None:
         used = found.get("usage")
