@@ -165,8 +165,8 @@ def complaint_in(body: Any, status: int = 0, wait: float | None = None) -> Compl
     said += [str(entry.get("reason") or "") for entry in _dicts(error.get("details"))]
     if isinstance(inner := error.get("innererror"), Mapping):
         said.insert(0, str(inner.get("code") or ""))
-    status = status or next((int(code) for code in said if code.isdigit() and 400 <= int(code) < 600), 0)
-    words = [_plain(code) for code in said if code and not code.isdigit()]
+    status = status or next((int(code) for code in said if re.fullmatch("[45][0-9]{2}", code)), 0)
+    words = [_plain(code) for code in said if code and not code.isdecimal()]
     known = [word for word in words if word in CODES]
     kind = CODES[known[0]] if known else STATUSES.get(status, Kind.BROKEN)
     if kind is Kind.BROKEN and status < 500:

@@ -230,7 +230,7 @@ def credits_in(found: Mapping[str, Any]) -> float | None:
     """Copilot names what an answer cost, in thousand-millionths of a credit."""
     used = found.get("copilot_usage")
     nano = used.get("total_nano_aiu") if isinstance(used, dict) else None
-    return nano / 1e9 if isinstance(nano, int | float) and not isinstance(nano, bool) else None
+    return nano / 1e9 if isinstance(nano, int | float) and 0 <= nano < 1e18 else None
 
 
 async def read_chat(reply: Reply, tier: str, flavour: Flavour, to_failure: TO_FAILURE) -> AsyncGenerator[Chunk, None]:

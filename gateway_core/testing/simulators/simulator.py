@@ -253,7 +253,7 @@ class Simulator:
         except OSError:
             return
         sock.setblocking(False)
-        # Else a word waits for the reader's acknowledgement of the one before, and a reset throws it away.
+        # asyncio does so only for sockets it made itself; without it a reset overtakes what was sent just before
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._accepted += 1
         connection = Connection(self._accepted)

@@ -289,7 +289,7 @@ def _object(text: str) -> Mapping[str, Any]:
 
 
 def _number(found: Any) -> float | None:
-    return float(found) if isinstance(found, int | float) and not isinstance(found, bool) else None
+    return float(found) if isinstance(found, int | float) and abs(found) < 1e11 else None
 
 
 def _date(found: Any) -> float | None:

@@ -109,7 +109,7 @@ class ResponsesAnswer:
         self.usage: Usage | None = None
         self.finish_reason: str | None = None
         self.has_events = False
-        self.has_schema = False
+        self._is_ours = False  # an event of this schema has come
 
     def take(self, event: ServerEvent) -> Chunk | None:
         if event.is_comment or not event.data.strip() or event.data.strip() == "[DONE]":
@@ -117,7 +117,7 @@ class ResponsesAnswer:
         found = as_object(event.data, self._tier)
         self.has_events = True
         kind = str(found.get("type") or event.event)
-        self.has_schema |= kind.startswith("response.")
+        self._is_ours |= kind.startswith("response.")
         if kind == "error" or (found.get("error") and "response" not in found):
             raise self._to_failure(complaint_in(found.get("error") or found))
         if not self._is_next(found.get("sequence_number")):
@@ -130,7 +130,7 @@ class ResponsesAnswer:
             told, reason = ("the answer broke off", Reason.TRUNCATED)
             if not self.has_events:
                 told, reason = "the reply is empty", Reason.EMPTY_BODY
-            elif not self.has_schema:
+            elif not self._is_ours:
                 told, reason = "the stream speaks of something else", Reason.BAD_PAYLOAD
             raise TierBroken(self._tier, told, reason=reason, may_have_billed=True)
         return Chunk(text=self._joiner.finish(), finish_reason=self.finish_reason, usage=self.usage)
@@ -208,15 +208,16 @@ class ResponsesAnswer:
                 continue
             if item.get("type") == "function_call":
                 calls.append(self._call(place, item))
-            for part in item.get("content") or () if item.get("type") == "message" else ():
+            parts = item.get("content") if item.get("type") == "message" else None
+            for part in parts if isinstance(parts, list) else ():
                 if isinstance(part, dict) and part.get("type") in ("output_text", "refusal"):
                     text += str(part.get("text") or part.get("refusal") or "")
         return text, tuple(calls)
 
     def _call(self, place: Any, item: Mapping[str, Any]) -> Mapping[str, Any]:
         index = self._calls.setdefault(_place(place), len(self._calls))
-        function = {"name": item.get("name", ""), "arguments": item.get("arguments") or ""}
-        return {"index": index, "id": item.get("call_id", ""), "type": "function", "function": function}
+        function = {"name": str(item.get("name") or ""), "arguments": str(item.get("arguments") or "")}
+        return {"index": index, "id": str(item.get("call_id") or ""), "type": "function", "function": function}
 
     def _count(self, found: Mapping[str, Any]) -> None:
         used = found.get("usage")
