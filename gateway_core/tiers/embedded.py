@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from dataclasses import replace
 from importlib.util import find_spec
@@ -25,6 +25,7 @@ DIES_WITHIN = 1.0
 
 # Nothing about these changes when the same model is tried again.
 _UNAVAILABLE = frozenset({Reason.NOT_CONFIGURED, Reason.MODEL_MISSING, Reason.UNSUPPORTED})
+_SIGNS_OF_DEATH = frozenset({Reason.CONNECT_REFUSED, Reason.RESET, Reason.PROTOCOL, Reason.TRUNCATED})
 
 INSTALL = "put a model file (.gguf) into the folder `models` of the state folder, or name it by LOCAL_MODEL"
 
@@ -49,13 +50,15 @@ class EmbeddedTier(TierDefaults):
         models_dir: Path | None = None,
         model_file: Path | None = None,
         threads: int | None = None,
+        total_memory: Callable[[], int | None] = local_models.total_memory,
     ) -> None:
         self._models_dir = models_dir
         self._model_file = model_file
         self._threads = threads
+        self._total_memory = total_memory
         self._client = http.client()
         self._queue = LocalQueue()
-        self._engine: EngineProcess | None = None
+        self.engine: EngineProcess | None = None
         self._windows: dict[Path, int] = {}
 
     # The contract
@@ -83,14 +86,17 @@ class EmbeddedTier(TierDefaults):
         async with self._queue.turn(TIER) as before:
             note = f"waited for {before} other questions" if before else None
             engine = await self._engine_for(file)
+            was_running = engine.is_alive
             server = await self._server(engine, file)
+            has_begun = False
             try:
                 async with aclosing(exchange(self._client, server, prompt, call)) as chunks:
                     async for chunk in chunks:
+                        has_begun = True
                         yield replace(chunk, note=note) if note else chunk
                         note = None
             except TierFailed as failed:
-                raise await self._told(failed, engine) from None
+                raise await self._told(failed, engine, died_before=was_running and not has_begun) from None
 
     async def info(self) -> TierInfo:
         shown = TierInfo(self.backend, self.mode, configured=False)
@@ -102,7 +108,7 @@ class EmbeddedTier(TierDefaults):
             configured=True,
             model=file.stem,
             models=tuple(path.stem for path in models_in(self._models_dir)) if self._models_dir else (file.stem,),
-            details={"is_running": self._engine is not None and self._engine.is_alive, "waiting": self._queue.waiting},
+            details={"is_running": self.engine is not None and self.engine.is_alive, "waiting": self._queue.waiting},
         )
 
     async def warm(self) -> bool:
@@ -118,8 +124,8 @@ class EmbeddedTier(TierDefaults):
 
     async def aclose(self) -> None:
         await self._client.aclose()
-        if self._engine is not None:
-            await asyncio.to_thread(self._engine.stop)
+        if self.engine is not None:
+            await asyncio.to_thread(self.engine.stop)
 
     # The engine
 
@@ -130,17 +136,17 @@ class EmbeddedTier(TierDefaults):
 
     def _window(self, file: Path) -> int:
         if file not in self._windows:
-            self._windows[file] = local_models.window(context_length(file), local_models.total_memory())
+            self._windows[file] = local_models.window(context_length(file), self._total_memory())
         return self._windows[file]
 
     async def _engine_for(self, file: Path) -> EngineProcess:
         """The engine for this file; a newer file replaces the engine of an older one."""
-        if self._engine is not None and self._engine.config.model != file:
-            old, self._engine = self._engine, None
+        if self.engine is not None and self.engine.config.model != file:
+            old, self.engine = self.engine, None
             await asyncio.to_thread(old.stop)
-        if self._engine is None:
-            self._engine = EngineProcess(EngineConfig(file, self._window(file), self._threads))
-        return self._engine
+        if self.engine is None:
+            self.engine = EngineProcess(EngineConfig(file, self._window(file), self._threads))
+        return self.engine
 
     async def _server(self, engine: EngineProcess, file: Path) -> Server:
         try:
@@ -156,9 +162,14 @@ class EmbeddedTier(TierDefaults):
             self._window(file),
         )
 
-    async def _told(self, failed: TierFailed, engine: EngineProcess) -> TierFailed:
-        """The failure, told by the way the engine ended if it did."""
-        if isinstance(failed, TierUnavailable) or not await engine.has_ended(DIES_WITHIN):
+    async def _told(self, failed: TierFailed, engine: EngineProcess, *, died_before: bool) -> TierFailed:
+        """The failure, told by the way the engine ended if it did.
+
+        `died_before`: it may have been dead already when the question came; a fresh one is worth asking.
+        """
+        if failed.reason not in _SIGNS_OF_DEATH or not await engine.has_ended(DIES_WITHIN):
             return failed
         reason, detail, cure = await asyncio.to_thread(engine.why_it_ended)
-        return TierBroken(TIER, f"{detail}; it starts anew with the next question", reason=reason, cure=cure)
+        return TierBroken(
+            TIER, f"{detail}; it starts anew with the next question", reason=reason, cure=cure, again=died_before
+        )

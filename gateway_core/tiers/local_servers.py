@@ -18,6 +18,7 @@ from ..secrets import private_folder, read_private, write_private
 from ..settings import is_loopback
 from . import local_models
 from .http import Client, Http, open_stream
+from .local_queue import FRESH
 
 FILE = "local_servers.json"
 LOOK_WITHIN = 1.0
@@ -92,7 +93,7 @@ async def _look(client: Client, port: int, path: str, name: str) -> FoundServer 
 
 async def list_models(client: Client, base_url: str, headers: dict[str, str] | None = None) -> Listing | None:
     """`GET /models`; `None` when what answers is not a list of models. Raises when nothing or an error answers."""
-    request = client.build_request("GET", f"{base_url}/models", headers=headers)
+    request = client.build_request("GET", f"{base_url}/models", headers={**FRESH, **(headers or {})})
     async with open_stream(client, request, tier="local", is_local=True) as reply:
         if reply.status in (401, 403):
             raise Unauthorized("local", f"the server wants a key ({reply.status})", cure="Set LOCAL_API_KEY.")

@@ -21,7 +21,7 @@ from .base import Call, Missing, TierDefaults, TierInfo
 from .http import Http, Reply, open_stream
 from .local_chat import itself
 from .local_models import Choice, InstalledModel
-from .local_queue import LocalQueue
+from .local_queue import FRESH, LocalQueue
 from .ollama_wire import TIER, ModelFacts, answer, chat_body, error_words, failure, load_body
 from .openai_wire import as_bytes
 from .token_estimate import estimated_tokens, fitting_chars, overflow
@@ -161,15 +161,13 @@ class OllamaTier(TierDefaults):
             "POST",
             f"{self.base_url}/api/chat",
             content=as_bytes(chat_body(model, prompt, window)),
-            headers={"content-type": "application/json"},
+            headers={"content-type": "application/json", **FRESH},
         )
         async with open_stream(self._client, request, call, tier=TIER, billed=False, is_local=True) as reply:
             if reply.status != 200:
                 raise failure(reply.status, error_words(await reply.error_text()), prompt, window)
             async with aclosing(answer(reply.parts(), prompt, window)) as chunks:
                 async for chunk in chunks:
-                    if chunk.finish_reason:
-                        reply.is_complete = True
                     yield chunk
 
     def _mend(self, failed: TierFailed, model: InstalledModel) -> None:
@@ -302,7 +300,7 @@ class OllamaTier(TierDefaults):
         return await self._look_up("POST", path, body)
 
     async def _look_up(self, method: str, path: str, body: Mapping[str, Any] | None) -> Mapping[str, Any]:
-        request = self._client.build_request(method, self.base_url + path, json=body)
+        request = self._client.build_request(method, self.base_url + path, json=body, headers=FRESH)
         try:
             async with open_stream(self._client, request, tier=TIER, is_local=True) as reply:
                 return await self._object(reply, path)
