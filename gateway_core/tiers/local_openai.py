@@ -170,8 +170,11 @@ class LocalOpenAITier(TierDefaults):
         wanted = [name for name in (prompt.model, self._configured) if name]
         notes: list[str] = []
         for name in wanted:
+            if local_models.named_like_cloud(name):
+                refused = local_models.refused_as_cloud(name)
+                raise TierUnavailable(TIER, refused.detail, reason=refused.reason, cure=refused.cure)
             if name in names:
-                return name, notes
+                return name, [f"{note}; {name} answers instead" for note in notes]
             notes.append(f"{name} is not loaded there")
         if not names:
             raise TierUnavailable(

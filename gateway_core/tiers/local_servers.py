@@ -44,7 +44,7 @@ class FoundServer:
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """What `/models` told: rows of models that chat, and whether llama.cpp answered."""
+    """What `/models` told: rows of models that chat here, and whether llama.cpp answered."""
 
     rows: tuple[dict[str, Any], ...]
     is_llama_cpp: bool
@@ -105,8 +105,12 @@ async def list_models(client: Client, base_url: str, headers: dict[str, str] | N
     if not isinstance(rows, list):
         return None
     kept = [row for row in rows if isinstance(row, dict) and isinstance(row.get("id"), str) and row["id"]]
-    chatting = tuple(row for row in kept if local_models.InstalledModel(row["id"]).can_chat)
-    return Listing(chatting, is_llama_cpp)
+    return Listing(tuple(row for row in kept if _may_answer(row["id"])), is_llama_cpp)
+
+
+def _may_answer(name: str) -> bool:
+    model = local_models.InstalledModel(name)
+    return model.can_chat and not model.is_cloud
 
 
 # What the user said yes to

@@ -260,12 +260,8 @@ class OllamaTier(TierDefaults):
             except TimeoutError:
                 shown = {}
             if shown.get("remote_host") or shown.get("remote_model"):
-                raise TierUnavailable(
-                    TIER,
-                    f"{model.name} is a cloud model: it would send the prompt away from this laptop",
-                    reason=Reason.CLOUD_MODEL,
-                    cure="Choose a model that is installed here.",
-                )
+                refused = local_models.refused_as_cloud(model.name)
+                raise TierUnavailable(TIER, refused.detail, reason=refused.reason, cure=refused.cure)
             self._facts[key] = ModelFacts(
                 local_models.window(_context_length(shown), self._total_memory()),
                 tuple(map(str, shown.get("capabilities") or ())),
