@@ -145,6 +145,9 @@ class EngineProcess:
 
     def stop(self) -> None:
         """End the child: first by closing its input, then by force. Safe to call twice."""
+        child = self._child
+        if child is not None and self._running is None:
+            child.process.kill()  # still loading: whoever waits for it learns so at once
         with self._starting:
             self._stop()
 

@@ -66,6 +66,9 @@ class EmbeddedTier(TierDefaults):
     def missing(self) -> Missing | None:
         if find_spec("xllamacpp") is None:
             return Missing("the embedded engine is not installed", 'pip install "ai-failover-gateway[local]"')
+        if self._model_file is not None and not self._model_file.is_file():
+            told = f"the model file {self._model_file.name} does not exist"
+            return Missing(told, "Correct LOCAL_MODEL.", reason=Reason.MODEL_MISSING)
         if self._file() is None:
             return Missing("no model file is installed", INSTALL, reason=Reason.MODEL_MISSING)
         return None

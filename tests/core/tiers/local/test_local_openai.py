@@ -157,6 +157,18 @@ async def test_nothing_at_the_address_is_explained(make_tier, server):
     assert "LOCAL_BASE_URL" in failure.value.cure
 
 
+async def test_a_server_that_never_answers_costs_one_wait(make_tier, server):
+    server.script(free="hang")
+    tier = make_tier(look_within=0.2)
+    assert await tier.context_chars(ask()) is None
+
+    with pytest.raises(TierUnreachable) as failure:
+        await answer_of(tier)
+
+    assert failure.value.reason is Reason.CONNECT_TIMEOUT
+    assert len(server.calls) == 1
+
+
 # Found and confirmed
 
 
@@ -201,16 +213,16 @@ async def test_what_was_found_is_asked_only_once_confirmed(http, server, tmp_pat
 
     assert (before is not None, tier.missing()) == (True, None)
     assert tier.address == ("127.0.0.1", server.port)
-    server.api_keys = []
-    assert len(chats(server)) == 0
+    assert server.calls == []
 
 
-async def test_a_confirmed_server_answers(http, server, tmp_path):
-    confirm(tmp_path, server.base_url)
+async def test_a_confirmed_server_answers_and_gets_no_key(http, ollama, tmp_path):
+    confirm(tmp_path, ollama.url + "/v1")
 
     tier = LocalOpenAITier(http, CLOCK, state_dir=tmp_path, key=Secret("local-key"))
 
     assert (await answer_of(tier))[0] == DEFAULT_ANSWER
+    assert not any("authorization" in call.headers for call in ollama.calls)
 
 
 def test_the_latest_yes_counts_and_can_be_taken_back(tmp_path):

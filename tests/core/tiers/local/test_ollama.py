@@ -218,6 +218,24 @@ async def test_f78_another_program_holds_the_port(make_tier, ollama):
         assert "OLLAMA_BASE_URL" in failure.value.cure
 
 
+async def test_a_server_that_never_answers_costs_one_wait(make_tier, ollama):
+    ollama.script(free="hang")
+    tier = make_tier(look_within=0.2)
+    assert await tier.context_chars(ask()) is None
+
+    with pytest.raises(TierUnreachable) as failure:
+        await answer_of(tier)
+
+    assert failure.value.reason is Reason.CONNECT_TIMEOUT
+    assert len(ollama.calls) == 1
+
+
+async def test_a_server_without_a_version_still_answers(make_tier, ollama):
+    ollama.script("status_404@/api/version")
+
+    assert (await answer_of(make_tier()))[0] == DEFAULT_ANSWER
+
+
 async def test_the_host_guard_is_explained(make_tier, ollama):
     ollama.script(free="host_refused")
 
