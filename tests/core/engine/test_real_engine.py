@@ -10,10 +10,13 @@ import pytest
 
 from gateway_core.deadline import Deadline
 from gateway_core.errors import ContextTooLong, TierBroken, TierFailed, TierUnavailable, Unauthorized
+from gateway_core.local_engine.process import EngineConfig, EngineProcess
 from gateway_core.secrets import Secret
 from gateway_core.testing.scripted_gguf import AFTER_THOUGHT, DEFAULT, JSON, LOOP, UTF8, count_tokens, script
 from gateway_core.tiers.base import Call
 from gateway_core.tiers.control_tokens import JOINER
+from gateway_core.tiers.embedded import INSTALL, EmbeddedTier
+from gateway_core.tiers.local_openai import LocalOpenAITier
 from gateway_core.types import Message, Prompt, Reason, Usage
 
 from .conftest import CLOCK
@@ -225,8 +228,6 @@ async def test_warming_starts_it(embedded, model):
 
 
 async def test_a_newer_model_file_takes_over(http, model, tmp_path):
-    from gateway_core.tiers.embedded import EmbeddedTier
-
     tier = EmbeddedTier(http, models_dir=tmp_path, threads=1)
     missing = tier.missing()
     (tmp_path / "first.gguf").write_bytes(model.read_bytes())
@@ -237,7 +238,7 @@ async def test_a_newer_model_file_takes_over(http, model, tmp_path):
     await tier.aclose()
 
     assert missing is not None
-    assert (missing.reason, missing.cure) == (Reason.MODEL_MISSING, "ai-gateway local install")
+    assert (missing.reason, missing.cure) == (Reason.MODEL_MISSING, INSTALL)
     assert (first[0].model, second[0].model) == ("first", "second")
 
 
@@ -269,9 +270,6 @@ async def test_status_shows_its_models(other):
 
 
 async def test_a_killed_server_is_a_cut(http, model):
-    from gateway_core.local_engine.process import EngineConfig, EngineProcess
-    from gateway_core.tiers.local_openai import LocalOpenAITier
-
     engine = EngineProcess(EngineConfig(model, context=32768, threads=1))
     running = await engine.running()
     tier = LocalOpenAITier(http, CLOCK, base_url=f"{running.address}/v1", key=Secret(running.api_key))
