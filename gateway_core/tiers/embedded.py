@@ -31,7 +31,10 @@ INSTALL = "put a model file (.gguf) into the folder `models` of the state folder
 
 
 class EmbeddedTier(TierDefaults):
-    """Answers by the newest model file of `models_dir`, or by `model_file`. The engine starts at the first question."""
+    """Answers by `model_file`, or else by the file of `models_dir` that is asked for by name, or else by the newest.
+
+    The engine starts at the first question.
+    """
 
     backend = "local"
     mode = MODE
@@ -49,11 +52,13 @@ class EmbeddedTier(TierDefaults):
         *,
         models_dir: Path | None = None,
         model_file: Path | None = None,
+        model: str | None = None,
         threads: int | None = None,
         total_memory: Callable[[], int | None] = local_models.total_memory,
     ) -> None:
         self._models_dir = models_dir
         self._model_file = model_file
+        self._configured = model
         self._threads = threads
         self._total_memory = total_memory
         self._client = http.client()
@@ -77,17 +82,17 @@ class EmbeddedTier(TierDefaults):
         return None
 
     async def context_chars(self, prompt: Prompt) -> int | None:
-        file = self._file()
+        file = self._file(prompt.model)
         return fitting_chars(prompt, self._window(file)) if file else None
 
     async def stream(self, prompt: Prompt, call: Call) -> AsyncGenerator[Chunk, None]:
-        missing, file = self.missing(), self._file()
+        missing, file = self.missing(), self._file(prompt.model)
         if missing is not None or file is None:
             why = missing or Missing("no model file is installed", INSTALL, Reason.MODEL_MISSING)
             raise TierUnavailable(TIER, why.why, reason=why.reason, cure=why.cure)
         call.sent()  # loading the model, as standing in line, is waiting for a word
         async with self._queue.turn(TIER) as before:
-            note = f"waited for {before} other questions" if before else None
+            notes = self._substitution(prompt, file) + ([f"waited for {before} other questions"] if before else [])
             engine = await self._engine_for(file)
             was_running = engine.is_alive
             server = await self._server(engine, file)
@@ -96,8 +101,8 @@ class EmbeddedTier(TierDefaults):
                 async with aclosing(exchange(self._client, server, prompt, call)) as chunks:
                     async for chunk in chunks:
                         has_begun = True
-                        yield replace(chunk, note=note) if note else chunk
-                        note = None
+                        yield replace(chunk, note="; ".join(notes)) if notes else chunk
+                        notes = []
             except TierFailed as failed:
                 raise await self._told(failed, engine, died_before=was_running and not has_begun) from None
 
@@ -105,7 +110,7 @@ class EmbeddedTier(TierDefaults):
         shown = TierInfo(self.backend, self.mode, configured=False)
         missing, file = self.missing(), self._file()
         if missing is not None or file is None:
-            return replace(shown, notes=(missing.why,), cure=missing.cure) if missing else shown
+            return replace(shown, cure=missing.cure) if missing else shown
         return replace(
             shown,
             configured=True,
@@ -132,10 +137,20 @@ class EmbeddedTier(TierDefaults):
 
     # The engine
 
-    def _file(self) -> Path | None:
-        if self._model_file is not None:
+    def _file(self, wanted: str | None = None) -> Path | None:
+        if self._model_file is not None or self._models_dir is None:
             return self._model_file
-        return next(iter(models_in(self._models_dir)), None) if self._models_dir else None
+        files = models_in(self._models_dir)
+        by_name = {path.stem.lower(): path for path in reversed(files)}
+        asked = [by_name[name.lower()] for name in (wanted, self._configured) if name and name.lower() in by_name]
+        return next(iter([*asked, *files]), None)
+
+    def _substitution(self, prompt: Prompt, file: Path) -> list[str]:
+        """A word about a model that was asked for by name and is not there."""
+        wanted = prompt.model or (self._configured if self._model_file is None else None)
+        if wanted is None or wanted.lower() == file.stem.lower():
+            return []
+        return [f"{wanted} is not installed; {file.stem} answers instead"]
 
     def _window(self, file: Path) -> int:
         if file not in self._windows:

@@ -142,7 +142,7 @@ class LocalOpenAITier(TierDefaults):
         shown = TierInfo(self.backend, self.mode, configured=False, endpoint=self.base_url)
         missing = self.missing()
         if missing is not None:
-            return replace(shown, notes=(missing.why,), cure=missing.cure)
+            return replace(shown, cure=missing.cure)
         try:
             look = await self._looked(self._look_within, afresh=True)
             model, notes = self._model(look, Prompt(()))

@@ -105,7 +105,14 @@ async def list_models(client: Client, base_url: str, headers: dict[str, str] | N
     if not isinstance(rows, list):
         return None
     kept = [row for row in rows if isinstance(row, dict) and isinstance(row.get("id"), str) and row["id"]]
-    return Listing(tuple(row for row in kept if _may_answer(row["id"])), is_llama_cpp)
+    answering = sorted((row for row in kept if _may_answer(row["id"])), key=_is_unloaded)
+    return Listing(tuple(answering), is_llama_cpp)
+
+
+def _is_unloaded(row: dict[str, Any]) -> bool:
+    """A server of several models says which ones are in memory; those go first."""
+    status = row.get("status")
+    return isinstance(status, dict) and status.get("value") != "loaded"
 
 
 def _may_answer(name: str) -> bool:

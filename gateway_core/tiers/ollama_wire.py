@@ -95,12 +95,17 @@ def _message(message: Message) -> dict[str, Any]:
         pictures = [url for part in parts if (url := _inline_picture(part))]
         if pictures:
             told["images"] = pictures
-    calls = message.extra.get("tool_calls")
+    calls = _objects(message.extra, "tool_calls")
     if calls:
         told["tool_calls"] = [_tool_call_to_ollama(call) for call in calls]
     if message.role == "tool" and message.extra.get("name"):
         told["tool_name"] = message.extra["name"]
     return told
+
+
+def _objects(found: Mapping[str, Any], name: str) -> list[Mapping[str, Any]]:
+    entries = found.get(name)
+    return [entry for entry in entries if isinstance(entry, dict)] if isinstance(entries, list | tuple) else []
 
 
 def _inline_picture(part: Mapping[str, Any]) -> str | None:
@@ -146,7 +151,7 @@ async def answer(parts: AsyncIterator[bytes], prompt: Prompt, window: int) -> As
         text = thinking.feed(joiner.feed(str(message.get("content") or "")))
         has_thought = has_thought or bool(message.get("thinking")) or thinking.is_thinking
         found = tuple(
-            _tool_call_from_ollama(calls + offset, call) for offset, call in enumerate(message.get("tool_calls") or ())
+            _tool_call_from_ollama(calls + offset, call) for offset, call in enumerate(_objects(message, "tool_calls"))
         )
         calls += len(found)
         if line.get("done"):

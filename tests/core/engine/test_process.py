@@ -180,3 +180,15 @@ async def test_giving_up_waiting_leaves_the_start_to_others(engine):
     impatient.cancel()
 
     assert (await engine.running()).address
+
+
+@posix_only
+async def test_a_model_that_never_loads_is_given_up(tmp_path):
+    never_ending = tmp_path / "slow.gguf"
+    os.mkfifo(never_ending)
+    engine = EngineProcess(EngineConfig(never_ending, threads=1), starts_within=0.5)
+
+    with pytest.raises(EngineFailed) as failure:
+        await engine.running()
+
+    assert failure.value.reason is Reason.FIRST_TOKEN_TIMEOUT

@@ -242,6 +242,21 @@ async def test_a_newer_model_file_takes_over(http, model, tmp_path):
     assert (first[0].model, second[0].model) == ("first", "second")
 
 
+async def test_a_model_file_is_found_by_its_name(http, model, tmp_path):
+    for name in ("wanted", "newer"):
+        (tmp_path / f"{name}.gguf").write_bytes(model.read_bytes())
+    os.utime(tmp_path / "wanted.gguf", (1, 1))
+    tier = EmbeddedTier(http, models_dir=tmp_path, model="Wanted", threads=1)
+    _, by_setting = await answer_of(tier)
+    _, by_request = await answer_of(tier, ask(model="newer"))
+    _, unknown = await answer_of(tier, ask(model="gpt-9"))
+    await tier.aclose()
+
+    assert (by_setting[0].model, by_setting[0].note) == ("wanted", None)
+    assert (by_request[0].model, by_request[0].note) == ("newer", None)
+    assert (unknown[0].model, unknown[0].note) == ("wanted", "gpt-9 is not installed; wanted answers instead")
+
+
 # Somebody else's server
 
 
