@@ -67,22 +67,26 @@ class Listing:
 
 
 async def find_servers(
-    http: Http, own_port: int, ports: Sequence[tuple[int, str, str]] = KNOWN_PORTS
+    http: Http,
+    own_port: int,
+    ports: Sequence[tuple[int, str, str]] = KNOWN_PORTS,
+    *,
+    within: float = LOOK_WITHIN,
 ) -> tuple[FoundServer, ...]:
-    """Look at the known ports of 127.0.0.1, all at once, in about a second at most; our own port is left out."""
+    """Look at the known ports of 127.0.0.1, all at once; our own port is left out."""
     client = http.client()
     try:
-        looks = [_look(client, port, path, name) for port, path, name in ports if port != own_port]
+        looks = [_look(client, port, path, name, within) for port, path, name in ports if port != own_port]
         found = await asyncio.gather(*looks)
     finally:
         await client.aclose()
     return tuple(server for server in found if server is not None)
 
 
-async def _look(client: Client, port: int, path: str, name: str) -> FoundServer | None:
+async def _look(client: Client, port: int, path: str, name: str, within: float) -> FoundServer | None:
     base_url = f"http://127.0.0.1:{port}{path}"
     try:
-        async with asyncio.timeout(LOOK_WITHIN):
+        async with asyncio.timeout(within):
             listing = await list_models(client, base_url)
     except (TierFailed, TimeoutError):
         return None

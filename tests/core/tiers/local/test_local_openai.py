@@ -173,7 +173,7 @@ async def test_a_server_that_never_answers_costs_one_wait(make_tier, server):
 
 
 async def test_a_server_is_found_and_named(http, server):
-    found = await find_servers(http, 8000, [(server.port, "/v1", "LM Studio")])
+    found = await find_servers(http, 8000, [(server.port, "/v1", "LM Studio")], within=10)
 
     assert [(f.base_url, f.name, f.models) for f in found] == [
         (f"http://127.0.0.1:{server.port}/v1", "LM Studio", ("qwen3.5-4b", "phi4"))
@@ -191,7 +191,7 @@ async def test_looking_sends_neither_key_nor_prompt(http, server):
 async def test_anything_else_is_not_taken_for_a_server(http, server, fault):
     server.script(free=fault)
 
-    assert await find_servers(http, 8000, [(server.port, "/v1", "LM Studio")]) == ()
+    assert await find_servers(http, 8000, [(server.port, "/v1", "LM Studio")], within=0.3) == ()
 
 
 async def test_our_own_port_and_other_gateways_are_left_out(http, server):
