@@ -65,6 +65,10 @@ _TOLD_BY_SIGNAL: dict[str, tuple[Reason, str, str]] = {
 }
 
 
+# Windows has no signals: an illegal instruction is an exit code.
+_SIGNAL_OF_CODE = {0xC000001D: "SIGILL"}
+
+
 class EngineFailed(Exception):
     """The engine did not start."""
 
@@ -108,8 +112,9 @@ class EngineProcess:
     Usable from any event loop: the child is watched by a thread, not by a loop.
     """
 
-    def __init__(self, config: EngineConfig) -> None:
+    def __init__(self, config: EngineConfig, *, starts_within: float = STARTS_WITHIN) -> None:
         self.config = config
+        self._starts_within = starts_within
         self._child: _Child | None = None
         self._running: Running | None = None
         self._starting = threading.Lock()
@@ -145,6 +150,9 @@ class EngineProcess:
 
     def stop(self) -> None:
         """End the child: first by closing its input, then by force. Safe to call twice."""
+        child = self._child
+        if child is not None and self._running is None:
+            child.process.kill()  # still loading: whoever waits for it learns so at once
         with self._starting:
             self._stop()
 
@@ -156,13 +164,19 @@ class EngineProcess:
             api_key = secrets.token_urlsafe(24)
             child = _spawn()
             self._child = child
-            limit = threading.Timer(STARTS_WITHIN, child.process.kill)
+            limit = threading.Timer(self._starts_within, child.process.kill)
             limit.daemon = True
             limit.start()
             try:
                 address = self._address(child, api_key)
             except EngineFailed:
                 self._stop()
+                if limit.finished.is_set():
+                    raise EngineFailed(
+                        Reason.FIRST_TOKEN_TIMEOUT,
+                        f"the model was not loaded within {self._starts_within:g} s",
+                        _SMALLER,
+                    ) from None
                 raise
             finally:
                 limit.cancel()
@@ -259,8 +273,8 @@ def _explained(code: int | None, log: list[str]) -> tuple[Reason, str, str]:
             return reason, detail, cure
     if code == NOT_INSTALLED:
         return Reason.NOT_CONFIGURED, "the engine is not installed", 'pip install "ai-failover-gateway[local]"'
-    if code is not None and code < 0:
-        name = signal.Signals(-code).name
+    name = _SIGNAL_OF_CODE.get(code or 0) or (signal.Signals(-code).name if code is not None and code < 0 else "")
+    if name:
         return _TOLD_BY_SIGNAL.get(name, (Reason.UPSTREAM_ERROR, f"the engine was ended by {name}", ""))
     if code is None:
         return Reason.UPSTREAM_ERROR, "the engine does not answer", ""

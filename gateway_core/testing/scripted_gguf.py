@@ -50,12 +50,11 @@ TEMPLATE = (
 )
 
 
-def pieces_of(text: str, taken: set[str] | None = None) -> list[str]:
+def _cut(text: str, taken: set[str]) -> list[str]:
     """`text` in words, each with its leading space; a piece already taken takes the next word along.
 
     Every piece has one successor, so no piece may occur twice.
     """
-    taken = set() if taken is None else taken
     pieces: list[str] = []
     held = ""
     for word in re.findall(r"\s*\S+", text):
@@ -73,17 +72,21 @@ def pieces_of(text: str, taken: set[str] | None = None) -> list[str]:
 class _Scripts:
     """Which token follows which, and the texts of the pieces in the order of their ids."""
 
-    pieces: tuple[str, ...]
+    pieces_of: Mapping[str, tuple[str, ...]]
     next_of: Mapping[str, str]
+
+    @property
+    def pieces(self) -> tuple[str, ...]:
+        return tuple(piece for pieces in self.pieces_of.values() for piece in pieces)
 
 
 def _scripts() -> _Scripts:
     taken: set[str] = set()
     plain = {
-        "default": pieces_of(DEFAULT, taken),
-        "long": pieces_of(LOOP, taken),
-        "json": pieces_of(JSON, taken),
-        "think": ["<think>", *pieces_of(THOUGHT, taken), "</think>", *pieces_of(AFTER_THOUGHT, taken)],
+        "default": _cut(DEFAULT, taken),
+        "long": _cut(LOOP, taken),
+        "json": _cut(JSON, taken),
+        "think": ["<think>", *_cut(THOUGHT, taken), "</think>", *_cut(AFTER_THOUGHT, taken)],
     }
     chains = {name: [f"<|go_{name}|>", *pieces, END] for name, pieces in plain.items()}
     chains["long"][-1] = plain["long"][0]
@@ -94,7 +97,12 @@ def _scripts() -> _Scripts:
         for token, successor in pairwise(chain):
             if next_of.setdefault(token, successor) != successor:
                 raise ValueError(f"two scripts go on differently after {token!r}")
-    return _Scripts(tuple(piece for pieces in plain.values() for piece in pieces), next_of)
+    return _Scripts({name: tuple(pieces) for name, pieces in plain.items()}, next_of)
+
+
+def script(name: str) -> tuple[str, ...]:
+    """The tokens of `default`, `long` (one round), `json` or `think`, as they are streamed; the end is one more."""
+    return _scripts().pieces_of[name]
 
 
 def count_tokens(messages: Sequence[Mapping[str, str]], *, carried_on: str = "") -> int:

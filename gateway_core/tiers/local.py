@@ -38,7 +38,7 @@ def build_local(settings: Settings, clock: Clock, http: Http, pick: Pick) -> tup
         state_dir=settings.ai_gateway_state_dir,
         leaves_laptop=leaves_laptop(settings.local_base_url, allowed=settings.local_network),
     )
-    embedded = EmbeddedTier(http, models_dir=settings.ai_gateway_state_dir / MODELS, model_file=file)
+    embedded = EmbeddedTier(http, models_dir=settings.ai_gateway_state_dir / MODELS, model_file=file, model=model)
     extractive = ExtractiveTier(pick)
     if file is not None:  # whoever names a file wants that file
         return embedded, ollama, other, extractive

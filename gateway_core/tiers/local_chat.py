@@ -13,6 +13,7 @@ from .base import Call
 from .complaints import Complaint, Cures, Kind, complaint_of, failure_from
 from .control_tokens import defuse_messages
 from .http import Client, open_stream
+from .local_queue import FRESH
 from .openai_wire import Flavour, as_bytes, chat_body, read_chat
 from .thinking import ThinkingFilter
 from .token_estimate import overflow
@@ -48,7 +49,7 @@ async def exchange(client: Client, server: Server, prompt: Prompt, call: Call) -
         "POST",
         f"{server.base_url}/chat/completions",
         content=as_bytes(chat_body(harmless, server.model, server.flavour)),
-        headers={"content-type": "application/json", "accept": "text/event-stream", **(server.headers or {})},
+        headers={"content-type": "application/json", "accept": "text/event-stream", **FRESH, **(server.headers or {})},
     )
 
     def to_failure(complaint: Complaint) -> GatewayError:

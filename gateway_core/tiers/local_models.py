@@ -32,14 +32,14 @@ _EMBEDDING_FAMILIES = frozenset({"bert", "nomic-bert", "nomic-bert-moe", "clip"}
 
 @dataclass(frozen=True, slots=True)
 class InstalledModel:
-    """A model that a local server offers. `is_cloud`: it only looks local and would send prompts away."""
+    """A model that a local server offers. `is_remote`: the server says that it runs elsewhere."""
 
     name: str
     size: int = 0
     family: str = ""
     capabilities: tuple[str, ...] = ()
     digest: str = ""
-    is_cloud: bool = False
+    is_remote: bool = False
 
     @classmethod
     def from_tag(cls, entry: Mapping[str, Any]) -> InstalledModel | None:
@@ -55,8 +55,13 @@ class InstalledModel:
             str(details.get("family") or "") if isinstance(details, Mapping) else "",
             tuple(map(str, entry.get("capabilities") or ())),
             str(entry.get("digest") or ""),
-            bool(entry.get("remote_host") or entry.get("remote_model")) or named_like_cloud(name),
+            bool(entry.get("remote_host") or entry.get("remote_model")),
         )
+
+    @property
+    def is_cloud(self) -> bool:
+        """It only looks local and would send prompts away."""
+        return self.is_remote or named_like_cloud(self.name)
 
     @property
     def can_chat(self) -> bool:
@@ -78,8 +83,7 @@ class Choice:
 
 def named_like_cloud(name: str) -> bool:
     """`x:cloud` and `x:120b-cloud` run on somebody else's computer."""
-    tag = name.rpartition(":")[2].lower()
-    return tag == "cloud" or tag.endswith("-cloud")
+    return name.lower().endswith((":cloud", "-cloud"))
 
 
 def are_of_a_gateway(names: Iterable[str]) -> bool:
@@ -104,20 +108,24 @@ def choose(
     for name in filter(None, (wanted, configured)):
         model = _named(installed, name)
         if named_like_cloud(name) or (model and model.is_cloud):
-            return Choice(
-                None,
-                reason=Reason.CLOUD_MODEL,
-                detail=f"{name} is a cloud model: it would send the prompt away from this laptop",
-                cure="Choose a model that is installed here.",
-            )
+            return refused_as_cloud(name)
         if model and model.name not in unfit:
-            return Choice(model, tuple(notes))
+            return Choice(model, tuple(f"{note}; {model.name} answers instead" for note in notes))
         notes.append(f"{name} cannot run here" if model else f"{name} is not installed")
     usable = [m for m in installed if m.can_chat and not m.is_cloud and m.name not in unfit]
     if not usable:
         return _none_left(installed, configured or wanted, total_memory)
     best = max(usable, key=lambda model: _rank(model, free_memory))
     return Choice(best, tuple(f"{note}; {best.name} answers instead" for note in notes))
+
+
+def refused_as_cloud(name: str) -> Choice:
+    return Choice(
+        None,
+        reason=Reason.CLOUD_MODEL,
+        detail=f"{name} is a cloud model: it would send the prompt away from this laptop",
+        cure="Choose a model that is installed here.",
+    )
 
 
 def smaller(installed: Sequence[InstalledModel], than: str, unfit: Collection[str]) -> bool:

@@ -6,6 +6,7 @@ Its address is `LOCAL_BASE_URL`, or the latest one that the user confirmed after
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import dataclass, replace
@@ -27,6 +28,7 @@ from .token_estimate import fitting_chars
 MODE = "openai_compatible"
 LOOKS_LAST = 20.0
 LOOK_WITHIN = 2.0
+SILENT_FOR = 1.0  # after a look in vain, the next part of the same request need not wait as well
 AT_ONCE = 2
 
 START = "Start the local server, or correct LOCAL_BASE_URL."
@@ -59,6 +61,7 @@ class LocalOpenAITier(TierDefaults):
         key: Secret | None = None,
         state_dir: Path | None = None,
         leaves_laptop: bool | None = None,
+        look_within: float = LOOK_WITHIN,
     ) -> None:
         self._http = http
         self._clock = clock
@@ -70,9 +73,11 @@ class LocalOpenAITier(TierDefaults):
             leaves_laptop if leaves_laptop is not None else bool(base_url) and not is_loopback(base_url or "")
         )
         self._client = http.client()
+        self._look_within = look_within
         self._queue = LocalQueue(AT_ONCE)
         self._look: _Look | None = None
         self._looking = asyncio.Lock()
+        self._silent_at = -math.inf
 
     # The contract
 
@@ -102,7 +107,7 @@ class LocalOpenAITier(TierDefaults):
 
     async def context_chars(self, prompt: Prompt) -> int | None:
         try:
-            look = await self._looked(LOOK_WITHIN)
+            look = await self._looked(self._look_within)
             window = look.listing.window(self._model(look, prompt)[0])
         except TierFailed:
             return None  # why it cannot be asked is told when it is asked
@@ -137,9 +142,9 @@ class LocalOpenAITier(TierDefaults):
         shown = TierInfo(self.backend, self.mode, configured=False, endpoint=self.base_url)
         missing = self.missing()
         if missing is not None:
-            return replace(shown, notes=(missing.why,), cure=missing.cure)
+            return replace(shown, cure=missing.cure)
         try:
-            look = await self._looked(LOOK_WITHIN, afresh=True)
+            look = await self._looked(self._look_within, afresh=True)
             model, notes = self._model(look, Prompt(()))
         except TierFailed as failed:
             return replace(shown, notes=(failed.detail,), cure=failed.cure)
@@ -154,7 +159,7 @@ class LocalOpenAITier(TierDefaults):
 
     def forget(self) -> None:
         """Look anew."""
-        self._look = None
+        self._look, self._silent_at = None, -math.inf
 
     async def aclose(self) -> None:
         await self._client.aclose()
@@ -162,7 +167,10 @@ class LocalOpenAITier(TierDefaults):
     # What is there
 
     def _headers(self) -> dict[str, str]:
-        return {"authorization": f"Bearer {self._key.reveal()}"} if self._key is not None else {}
+        """The key belongs to `LOCAL_BASE_URL`; a server that was merely found does not get it."""
+        if self._key is None or self._set_url is None:
+            return {}
+        return {"authorization": f"Bearer {self._key.reveal()}"}
 
     def _model(self, look: _Look, prompt: Prompt) -> tuple[str, list[str]]:
         """Which model, and what the user did not expect about it."""
@@ -170,8 +178,11 @@ class LocalOpenAITier(TierDefaults):
         wanted = [name for name in (prompt.model, self._configured) if name]
         notes: list[str] = []
         for name in wanted:
+            if local_models.named_like_cloud(name):
+                refused = local_models.refused_as_cloud(name)
+                raise TierUnavailable(TIER, refused.detail, reason=refused.reason, cure=refused.cure)
             if name in names:
-                return name, notes
+                return name, [f"{note}; {name} answers instead" for note in notes]
             notes.append(f"{name} is not loaded there")
         if not names:
             raise TierUnavailable(
@@ -189,15 +200,16 @@ class LocalOpenAITier(TierDefaults):
             raise TierUnavailable(TIER, missing.why if missing else "", cure=missing.cure if missing else "")
         if not afresh and (look := self._recent_look(base_url)):
             return look
+        if not afresh and 0 <= self._clock.span() - self._silent_at < SILENT_FOR:
+            raise self._silent(base_url)
         try:
             async with asyncio.timeout(within), self._looking:
                 if not afresh and (look := self._recent_look(base_url)):
                     return look  # somebody else has just looked
                 listing = await local_servers.list_models(self._client, base_url, self._headers())
         except TimeoutError:
-            raise TierUnreachable(
-                TIER, f"no answer from {base_url}", reason=Reason.CONNECT_TIMEOUT, cure=START
-            ) from None
+            self._silent_at = self._clock.span()
+            raise self._silent(base_url) from None
         except TierFailed as failed:
             if failed.reason is Reason.CONNECT_REFUSED:
                 raise TierUnreachable(TIER, f"nothing listens at {base_url}", cure=START) from None
@@ -213,6 +225,9 @@ class LocalOpenAITier(TierDefaults):
             raise itself(base_url, "LOCAL_BASE_URL")
         self._look = _Look(self._clock.span(), base_url, listing)
         return self._look
+
+    def _silent(self, base_url: str) -> TierUnreachable:
+        return TierUnreachable(TIER, f"no answer from {base_url}", reason=Reason.CONNECT_TIMEOUT, cure=START)
 
     def _recent_look(self, base_url: str) -> _Look | None:
         look = self._look

@@ -1,4 +1,4 @@
-"""A line before a local model: a laptop answers one question at a time."""
+"""Manners towards a local model: a laptop answers one question at a time, each over a connection of its own."""
 
 from __future__ import annotations
 
@@ -10,6 +10,9 @@ from ..errors import TierUnavailable
 from ..types import Reason
 
 LONGEST_LINE = 50
+
+# A new connection to a neighbour costs nothing; one kept open may be closed just when the question is on its way.
+FRESH = {"connection": "close"}
 
 
 class LocalQueue:

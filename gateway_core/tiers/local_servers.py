@@ -18,6 +18,7 @@ from ..secrets import private_folder, read_private, write_private
 from ..settings import is_loopback
 from . import local_models
 from .http import Client, Http, open_stream
+from .local_queue import FRESH
 
 FILE = "local_servers.json"
 LOOK_WITHIN = 1.0
@@ -43,7 +44,7 @@ class FoundServer:
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """What `/models` told: rows of models that chat, and whether llama.cpp answered."""
+    """What `/models` told: rows of models that chat here, and whether llama.cpp answered."""
 
     rows: tuple[dict[str, Any], ...]
     is_llama_cpp: bool
@@ -66,22 +67,26 @@ class Listing:
 
 
 async def find_servers(
-    http: Http, own_port: int, ports: Sequence[tuple[int, str, str]] = KNOWN_PORTS
+    http: Http,
+    own_port: int,
+    ports: Sequence[tuple[int, str, str]] = KNOWN_PORTS,
+    *,
+    within: float = LOOK_WITHIN,
 ) -> tuple[FoundServer, ...]:
-    """Look at the known ports of 127.0.0.1, all at once, in about a second at most; our own port is left out."""
+    """Look at the known ports of 127.0.0.1, all at once; our own port is left out."""
     client = http.client()
     try:
-        looks = [_look(client, port, path, name) for port, path, name in ports if port != own_port]
+        looks = [_look(client, port, path, name, within) for port, path, name in ports if port != own_port]
         found = await asyncio.gather(*looks)
     finally:
         await client.aclose()
     return tuple(server for server in found if server is not None)
 
 
-async def _look(client: Client, port: int, path: str, name: str) -> FoundServer | None:
+async def _look(client: Client, port: int, path: str, name: str, within: float) -> FoundServer | None:
     base_url = f"http://127.0.0.1:{port}{path}"
     try:
-        async with asyncio.timeout(LOOK_WITHIN):
+        async with asyncio.timeout(within):
             listing = await list_models(client, base_url)
     except (TierFailed, TimeoutError):
         return None
@@ -92,7 +97,7 @@ async def _look(client: Client, port: int, path: str, name: str) -> FoundServer 
 
 async def list_models(client: Client, base_url: str, headers: dict[str, str] | None = None) -> Listing | None:
     """`GET /models`; `None` when what answers is not a list of models. Raises when nothing or an error answers."""
-    request = client.build_request("GET", f"{base_url}/models", headers=headers)
+    request = client.build_request("GET", f"{base_url}/models", headers={**FRESH, **(headers or {})})
     async with open_stream(client, request, tier="local", is_local=True) as reply:
         if reply.status in (401, 403):
             raise Unauthorized("local", f"the server wants a key ({reply.status})", cure="Set LOCAL_API_KEY.")
@@ -104,8 +109,19 @@ async def list_models(client: Client, base_url: str, headers: dict[str, str] | N
     if not isinstance(rows, list):
         return None
     kept = [row for row in rows if isinstance(row, dict) and isinstance(row.get("id"), str) and row["id"]]
-    chatting = tuple(row for row in kept if local_models.InstalledModel(row["id"]).can_chat)
-    return Listing(chatting, is_llama_cpp)
+    answering = sorted((row for row in kept if _may_answer(row["id"])), key=_is_unloaded)
+    return Listing(tuple(answering), is_llama_cpp)
+
+
+def _is_unloaded(row: dict[str, Any]) -> bool:
+    """A server of several models says which ones are in memory; those go first."""
+    status = row.get("status")
+    return isinstance(status, dict) and status.get("value") != "loaded"
+
+
+def _may_answer(name: str) -> bool:
+    model = local_models.InstalledModel(name)
+    return model.can_chat and not model.is_cloud
 
 
 # What the user said yes to

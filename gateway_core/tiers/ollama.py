@@ -7,6 +7,7 @@ swallowed. A local server has no circuit: being refused on loopback costs nothin
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass, replace
@@ -21,7 +22,7 @@ from .base import Call, Missing, TierDefaults, TierInfo
 from .http import Http, Reply, open_stream
 from .local_chat import itself
 from .local_models import Choice, InstalledModel
-from .local_queue import LocalQueue
+from .local_queue import FRESH, LocalQueue
 from .ollama_wire import TIER, ModelFacts, answer, chat_body, error_words, failure, load_body
 from .openai_wire import as_bytes
 from .token_estimate import estimated_tokens, fitting_chars, overflow
@@ -30,6 +31,7 @@ MODE = "ollama"
 LOOKS_LAST = 20.0  # seconds for which the list of models is believed
 UNFIT_FOR = 600.0  # seconds for which a model that did not fit into memory is not tried again
 LOOK_WITHIN = 2.0
+SILENT_FOR = 1.0  # after a look in vain, the next part of the same request need not wait as well
 TRUNCATE_SINCE = (0, 12, 5)
 SAFE_SINCE = (0, 17, 1)
 LOOK_LIMIT = 8 * 1024 * 1024
@@ -65,6 +67,7 @@ class OllamaTier(TierDefaults):
         base_url: str = "http://127.0.0.1:11434",
         model: str | None = None,
         leaves_laptop: bool | None = None,
+        look_within: float = LOOK_WITHIN,
         total_memory: Callable[[], int | None] = local_models.total_memory,
         free_memory: Callable[[], int | None] = local_models.free_memory,
     ) -> None:
@@ -75,9 +78,11 @@ class OllamaTier(TierDefaults):
         self._clock = clock
         self._client = http.client()
         self._total_memory, self._free_memory = total_memory, free_memory
+        self._look_within = look_within
         self._queue = LocalQueue()
         self._look: _Look | None = None
         self._looking = asyncio.Lock()
+        self._silent_at = -math.inf
         self._choices: dict[tuple[object, ...], Choice] = {}
         self._facts: dict[tuple[str, str], ModelFacts] = {}
         self._unfit: dict[str, float] = {}
@@ -111,7 +116,7 @@ class OllamaTier(TierDefaults):
 
     async def context_chars(self, prompt: Prompt) -> int | None:
         try:
-            _, _, facts = await self._ready(prompt, LOOK_WITHIN)
+            _, _, facts = await self._ready(prompt, self._look_within)
         except TierFailed:
             return None  # why it cannot be asked is told when it is asked
         return fitting_chars(prompt, facts.window)
@@ -119,7 +124,7 @@ class OllamaTier(TierDefaults):
     async def info(self) -> TierInfo:
         shown = TierInfo(self.backend, self.mode, configured=True, endpoint=self.base_url)
         try:
-            look = await self._looked(LOOK_WITHIN, afresh=True)
+            look = await self._looked(self._look_within, afresh=True)
             loaded = await self._loaded()
         except TierFailed as failed:
             return replace(shown, configured=False, notes=(failed.detail,), cure=failed.cure)
@@ -140,7 +145,7 @@ class OllamaTier(TierDefaults):
     async def warm(self) -> bool:
         """Have the model loaded before it is needed; true when it is. Never raises a `TierFailed`."""
         try:
-            _, model, facts = await self._ready(None, LOOK_WITHIN)
+            _, model, facts = await self._ready(None, self._look_within)
             await self._post("/api/chat", load_body(model.name, facts.window) | {"stream": False})
         except TierFailed:
             return False
@@ -148,7 +153,7 @@ class OllamaTier(TierDefaults):
 
     def forget(self) -> None:
         """Look anew, and try models again that did not fit."""
-        self._look = None
+        self._look, self._silent_at = None, -math.inf
         self._unfit.clear()
 
     async def aclose(self) -> None:
@@ -161,15 +166,13 @@ class OllamaTier(TierDefaults):
             "POST",
             f"{self.base_url}/api/chat",
             content=as_bytes(chat_body(model, prompt, window)),
-            headers={"content-type": "application/json"},
+            headers={"content-type": "application/json", **FRESH},
         )
         async with open_stream(self._client, request, call, tier=TIER, billed=False, is_local=True) as reply:
             if reply.status != 200:
                 raise failure(reply.status, error_words(await reply.error_text()), prompt, window)
             async with aclosing(answer(reply.parts(), prompt, window)) as chunks:
                 async for chunk in chunks:
-                    if chunk.finish_reason:
-                        reply.is_complete = True
                     yield chunk
 
     def _mend(self, failed: TierFailed, model: InstalledModel) -> None:
@@ -200,7 +203,11 @@ class OllamaTier(TierDefaults):
         if choice.model is None:
             self._look = None  # it may be pulled any moment
             raise TierUnavailable(TIER, choice.detail, reason=choice.reason, cure=choice.cure)
-        return choice, choice.model, await self._facts_of(choice.model)
+        try:
+            return choice, choice.model, await self._facts_of(choice.model)
+        except TierFailed as failed:
+            self._mend(failed, choice.model)
+            raise
 
     def _choice(self, look: _Look, wanted: str | None) -> Choice:
         """Once made, a choice stays while the same models are there: free memory alone would make it flicker."""
@@ -226,6 +233,8 @@ class OllamaTier(TierDefaults):
     async def _looked(self, within: float, *, afresh: bool = False) -> _Look:
         if not afresh and (look := self._recent_look()):
             return look
+        if not afresh and 0 <= self._clock.span() - self._silent_at < SILENT_FOR:
+            raise self._silent()
         try:
             async with asyncio.timeout(within), self._looking:
                 if not afresh and (look := self._recent_look()):
@@ -233,17 +242,17 @@ class OllamaTier(TierDefaults):
                 tags = await self._get("/api/tags")
                 version = await self._get("/api/version")
         except TimeoutError:
-            raise TierUnreachable(
-                TIER,
-                f"Ollama does not answer at {self.base_url}",
-                reason=Reason.CONNECT_TIMEOUT,
-                cure="Restart Ollama.",
-            ) from None
+            self._silent_at = self._clock.span()
+            raise self._silent() from None
         models = tuple(filter(None, map(InstalledModel.from_tag, _objects(tags.get("models")))))
         if local_models.are_of_a_gateway(model.name for model in models):
             raise itself(self.base_url, "OLLAMA_BASE_URL")
         self._look = _Look(self._clock.span(), models, version.get("version"))
         return self._look
+
+    def _silent(self) -> TierUnreachable:
+        told = f"Ollama does not answer at {self.base_url}"
+        return TierUnreachable(TIER, told, reason=Reason.CONNECT_TIMEOUT, cure="Restart Ollama.")
 
     def _recent_look(self) -> _Look | None:
         look = self._look
@@ -253,7 +262,7 @@ class OllamaTier(TierDefaults):
         key = (model.name, model.digest)
         if key not in self._facts:
             try:
-                async with asyncio.timeout(LOOK_WITHIN):
+                async with asyncio.timeout(self._look_within):
                     shown = await self._post("/api/show", {"model": model.name})
             except TierFailed as failed:
                 if failed.reason is not Reason.UPSTREAM_ERROR:
@@ -262,12 +271,8 @@ class OllamaTier(TierDefaults):
             except TimeoutError:
                 shown = {}
             if shown.get("remote_host") or shown.get("remote_model"):
-                raise TierUnavailable(
-                    TIER,
-                    f"{model.name} is a cloud model: it would send the prompt away from this laptop",
-                    reason=Reason.CLOUD_MODEL,
-                    cure="Choose a model that is installed here.",
-                )
+                refused = local_models.refused_as_cloud(model.name)
+                raise TierUnavailable(TIER, refused.detail, reason=refused.reason, cure=refused.cure)
             self._facts[key] = ModelFacts(
                 local_models.window(_context_length(shown), self._total_memory()),
                 tuple(map(str, shown.get("capabilities") or ())),
@@ -277,7 +282,7 @@ class OllamaTier(TierDefaults):
     async def _loaded(self) -> list[dict[str, Any]]:
         """The models in memory, with the window each one really has."""
         try:
-            async with asyncio.timeout(LOOK_WITHIN):
+            async with asyncio.timeout(self._look_within):
                 running = await self._get("/api/ps")
         except TimeoutError:
             return []
@@ -302,7 +307,7 @@ class OllamaTier(TierDefaults):
         return await self._look_up("POST", path, body)
 
     async def _look_up(self, method: str, path: str, body: Mapping[str, Any] | None) -> Mapping[str, Any]:
-        request = self._client.build_request(method, self.base_url + path, json=body)
+        request = self._client.build_request(method, self.base_url + path, json=body, headers=FRESH)
         try:
             async with open_stream(self._client, request, tier=TIER, is_local=True) as reply:
                 return await self._object(reply, path)
@@ -318,6 +323,8 @@ class OllamaTier(TierDefaults):
     async def _object(self, reply: Reply, path: str) -> Mapping[str, Any]:
         if reply.status == 404 and path == "/api/tags":
             raise self._not_ollama()
+        if reply.status != 200 and path == "/api/version":
+            return {}  # servers that only speak like Ollama may not have it
         if reply.status != 200:
             raise failure(reply.status, error_words(await reply.error_text()), _NOTHING, 0)
         found = await reply.json(LOOK_LIMIT)

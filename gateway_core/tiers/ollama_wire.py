@@ -11,6 +11,7 @@ from typing import Any
 from ..errors import TierBroken, TierFailed, TierUnavailable
 from ..types import Chunk, Message, Prompt, Reason, Usage
 from .control_tokens import defuse_messages
+from .openai_wire import wants_tokens
 from .thinking import ThinkingFilter
 from .token_estimate import estimated_tokens, overflow
 from .wire import Joiner, json_lines
@@ -51,13 +52,14 @@ def load_body(model: str, window: int) -> dict[str, Any]:
 def chat_body(model: str, prompt: Prompt, window: int) -> dict[str, Any]:
     """One question. Every field here is sent for a reason, see the comments."""
     wants = prompt.passthrough
+    limit = prompt.max_tokens or wants_tokens(prompt)
     answer = max(LEAST_ANSWER, window - estimated_tokens(prompt))
     options: dict[str, Any] = {name: wants[name] for name in _OPTIONS if wants.get(name) is not None}
     options |= {
         # The default is 4096 without a large graphics card; a changing value makes Ollama load the model anew.
         "num_ctx": window,
         # Within the window: beyond it Ollama silently forgets the beginning.
-        "num_predict": min(prompt.max_tokens, answer) if prompt.max_tokens else answer,
+        "num_predict": min(limit, answer) if limit else answer,
     }
     if prompt.temperature is not None:
         options["temperature"] = prompt.temperature
@@ -93,12 +95,17 @@ def _message(message: Message) -> dict[str, Any]:
         pictures = [url for part in parts if (url := _inline_picture(part))]
         if pictures:
             told["images"] = pictures
-    calls = message.extra.get("tool_calls")
+    calls = _objects(message.extra, "tool_calls")
     if calls:
         told["tool_calls"] = [_tool_call_to_ollama(call) for call in calls]
     if message.role == "tool" and message.extra.get("name"):
         told["tool_name"] = message.extra["name"]
     return told
+
+
+def _objects(found: Mapping[str, Any], name: str) -> list[Mapping[str, Any]]:
+    entries = found.get(name)
+    return [entry for entry in entries if isinstance(entry, dict)] if isinstance(entries, list | tuple) else []
 
 
 def _inline_picture(part: Mapping[str, Any]) -> str | None:
@@ -144,7 +151,7 @@ async def answer(parts: AsyncIterator[bytes], prompt: Prompt, window: int) -> As
         text = thinking.feed(joiner.feed(str(message.get("content") or "")))
         has_thought = has_thought or bool(message.get("thinking")) or thinking.is_thinking
         found = tuple(
-            _tool_call_from_ollama(calls + offset, call) for offset, call in enumerate(message.get("tool_calls") or ())
+            _tool_call_from_ollama(calls + offset, call) for offset, call in enumerate(_objects(message, "tool_calls"))
         )
         calls += len(found)
         if line.get("done"):

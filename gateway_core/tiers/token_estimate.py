@@ -53,7 +53,10 @@ def answer_room(prompt: Prompt, window: int) -> int:
 
 
 def overflow(tier: str, words: str, prompt: Prompt, window: int | None) -> ContextTooLong:
-    """For a prompt that a server refused as too long: what would fit, by the server's own count if it gives one."""
+    """For a prompt that a server refused as too long: what would fit, by the server's own count if it gives one.
+
+    It is worth asking again when documents can be left out.
+    """
     counts = [int(found) for pattern in _COUNTS for found in re.findall(pattern, words)[:1]]
     read, size = counts if len(counts) == 2 else (0, window or 0)
     size = min(size, window or size)
@@ -67,6 +70,7 @@ def overflow(tier: str, words: str, prompt: Prompt, window: int | None) -> Conte
         tier,
         f"the prompt does not fit the model's window{f' of {size} tokens' if size else ''}",
         limit_chars=limit,
+        again=prompt.refit is not None or bool(prompt.documents),
         cure="Lower MAX_CONTEXT_CHARS, or start a new conversation.",
     )
 

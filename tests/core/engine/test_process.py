@@ -157,3 +157,38 @@ async def test_a_file_in_the_working_directory_stands_in_for_nothing(engine, tmp
     monkeypatch.chdir(tmp_path)
 
     assert (await engine.running()).address
+
+
+@posix_only
+async def test_an_engine_that_is_still_loading_can_be_stopped(tmp_path):
+    never_ending = tmp_path / "slow.gguf"
+    os.mkfifo(never_ending)
+    engine = EngineProcess(EngineConfig(never_ending, threads=1))
+    starting = asyncio.ensure_future(engine.running())
+    await asyncio.to_thread(wait_until, lambda: engine.is_alive)
+
+    await asyncio.to_thread(engine.stop)
+
+    with pytest.raises(EngineFailed):
+        await asyncio.wait_for(starting, 10)
+    assert not engine.is_alive
+
+
+async def test_giving_up_waiting_leaves_the_start_to_others(engine):
+    impatient = asyncio.ensure_future(engine.running())
+    await asyncio.sleep(0)
+    impatient.cancel()
+
+    assert (await engine.running()).address
+
+
+@posix_only
+async def test_a_model_that_never_loads_is_given_up(tmp_path):
+    never_ending = tmp_path / "slow.gguf"
+    os.mkfifo(never_ending)
+    engine = EngineProcess(EngineConfig(never_ending, threads=1), starts_within=0.5)
+
+    with pytest.raises(EngineFailed) as failure:
+        await engine.running()
+
+    assert failure.value.reason is Reason.FIRST_TOKEN_TIMEOUT

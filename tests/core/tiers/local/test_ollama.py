@@ -188,15 +188,12 @@ async def test_an_error_before_the_first_word_is_explained(make_tier, ollama, fa
     assert (type(failure.value), failure.value.reason) == (kind, reason)
 
 
-async def test_a_re_used_connection_that_died_is_replaced_once(make_tier, ollama):
+async def test_no_connection_is_kept_that_could_die_unnoticed(make_tier, ollama):
     tier = make_tier()
+
     await answer_of(tier)
     ollama.script("close_reused")
 
-    with pytest.raises(TierBroken) as failure:
-        await answer_of(tier)
-
-    assert failure.value.again
     assert (await answer_of(tier))[0] == DEFAULT_ANSWER
 
 
@@ -219,6 +216,24 @@ async def test_f78_another_program_holds_the_port(make_tier, ollama):
 
         assert "another program" in failure.value.detail
         assert "OLLAMA_BASE_URL" in failure.value.cure
+
+
+async def test_a_server_that_never_answers_costs_one_wait(make_tier, ollama):
+    ollama.script(free="hang")
+    tier = make_tier(look_within=0.2)
+    assert await tier.context_chars(ask()) is None
+
+    with pytest.raises(TierUnreachable) as failure:
+        await answer_of(tier)
+
+    assert failure.value.reason is Reason.CONNECT_TIMEOUT
+    assert len(ollama.calls) == 1
+
+
+async def test_a_server_without_a_version_still_answers(make_tier, ollama):
+    ollama.script("status_404@/api/version")
+
+    assert (await answer_of(make_tier()))[0] == DEFAULT_ANSWER
 
 
 async def test_the_host_guard_is_explained(make_tier, ollama):
