@@ -125,7 +125,7 @@ class SharedFile(RuleBasedStateMachine):
 
 TestSharedFile = SharedFile.TestCase
 TestSharedFile.settings = settings(
-    max_examples=150,
+    max_examples=80,
     stateful_step_count=30,
     deadline=None,
     derandomize=True,
