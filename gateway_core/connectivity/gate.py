@@ -132,6 +132,7 @@ class ConnectivityGate:
     def clear_portal(self) -> None:
         """The provider answered after all, or the user says so."""
         self._portal_until = None
+        self._login_pages = 0
         self._look()
 
     def suspect_dns(self) -> None:
@@ -145,13 +146,11 @@ class ConnectivityGate:
         """
         if address is None or not is_behind_portals(address[0]) or is_this_laptop(address[0]):
             return
-        if reason is None:
-            self._login_pages = 0
         if reason is Reason.PORTAL:
             self._login_pages += 1
             if self._login_pages > 1:
                 self.suspect_portal()
-        elif reason is None and (self._portal_until is not None or self._dns_until is not None):
+        elif reason is None and (self._login_pages or self._dns_until is not None or self._portal_until is not None):
             self._dns_until = None
             self.clear_portal()
 
@@ -227,13 +226,18 @@ class ConnectivityGate:
             out = self._way.out()
             if out != self._out:
                 if self._out is not _NOT_LOOKED:
-                    self._epoch += 1
-                    self._portal_until = self._dns_until = None  # another network, another name server
+                    self._begin_anew()
                 self._out = out
         now = self._clock.span()
         self._portal_until = _unless_over(self._portal_until, now, PORTAL_SECONDS)
         self._dns_until = _unless_over(self._dns_until, now, DNS_SECONDS)
         self._settle()
+
+    def _begin_anew(self) -> None:
+        """Perhaps another network, with other name servers and no login page."""
+        self._epoch += 1
+        self._portal_until = self._dns_until = None
+        self._login_pages = 0
 
     def _settle(self) -> None:
         state = Connectivity.ONLINE
@@ -280,8 +284,7 @@ class ConnectivityGate:
             return
         self._beaten = readings
         self._gaps += 1
-        self._epoch += 1
-        self._portal_until = self._dns_until = None
+        self._begin_anew()
         if self._telemetry is not None:
             self._telemetry.tell("resumed", after=round(gap, 1))
         self._look(anew=True)

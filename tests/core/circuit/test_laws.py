@@ -163,7 +163,7 @@ class ThreeFailures(Laws):
 
 
 _SEARCH = settings(
-    max_examples=150,
+    max_examples=100,
     stateful_step_count=40,
     deadline=None,
     derandomize=True,  # the same search on every machine; new ground is broken by the schedules below
@@ -198,8 +198,8 @@ def run_schedule(seed: int, threshold: int, steps: int = 60) -> None:
 
 
 @pytest.mark.parametrize("threshold", [1, 2, 3])
-def test_two_thousand_lives_of_a_circuit(threshold: int) -> None:
-    for seed in range(2_000):
+def test_a_thousand_lives_of_a_circuit(threshold: int) -> None:
+    for seed in range(1_000):
         run_schedule(seed, threshold)
 
 

@@ -137,6 +137,12 @@ def test_a_forked_child_and_its_parent_are_both_heard(start: Start) -> None:
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+def test_forks_in_another_thread_cost_neither_a_change_nor_the_sharing(start: Start) -> None:
+    (process,) = start(1, threshold=1_000)
+    assert process.ask("forks") == "300 None"
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
 def test_a_hundred_killed_writers_leave_no_damage(tmp_path: Path) -> None:
     run = subprocess.run(
         [sys.executable, "-m", "tests.core.circuit.killer", str(tmp_path / "circuits.db"), "100"],

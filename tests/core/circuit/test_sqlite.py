@@ -325,6 +325,17 @@ async def test_a_file_that_was_deleted_is_made_anew_with_what_is_known(
         assert await state_of(other, clock) is OPEN
 
 
+async def test_rows_that_somebody_deleted_are_written_anew(store: SqliteStore, path: Path, clock: ManualClock) -> None:
+    await fail(store, clock)
+    with closing(sqlite3.connect(path)) as somebody, somebody:
+        somebody.execute("DELETE FROM circuit")
+    clock.advance(300.0)
+    async with asyncio.timeout(10):
+        assert await fail(store, clock) is not None
+    async with another(path, clock) as other:
+        assert await state_of(other, clock) is OPEN
+
+
 async def test_f83_a_file_of_a_newer_version_is_left_alone(store: SqliteStore, path: Path, clock: ManualClock) -> None:
     async with another(path, clock) as older:
         await fail(older, clock, "cloud")
@@ -370,6 +381,9 @@ async def test_f83_a_full_disk_costs_nothing_but_the_sharing_and_heals_when_ther
             await fail(store, clock, f"tier {number}")
         assert "the disk is full; free some space" in str(store.trouble)
         assert await state_of(store, clock, "tier 7") is OPEN
+        await store.change_all(reset)
+        assert await state_of(store, clock, "tier 7") is CircuitState.CLOSED
+        await fail(store, clock, "tier 7")
         assert len(troubles(telemetry)) == 1
 
         (disk / "ballast").unlink()
@@ -378,6 +392,7 @@ async def test_f83_a_full_disk_costs_nothing_but_the_sharing_and_heals_when_ther
         assert store.trouble is None
         async with another(disk / "state" / "circuits.db", clock) as other:
             assert await state_of(other, clock, "tier 7") is OPEN
+            assert await state_of(other, clock, "cloud") is CircuitState.CLOSED
         await store.aclose()
 
 

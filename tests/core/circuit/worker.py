@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
+import threading
 from pathlib import Path
 
 from gateway_core.circuit import NEUTRAL, SUCCESS, CircuitPolicy, End, Outcome, Permit, admit, record
@@ -71,6 +72,26 @@ class Worker:
         await self.admit()
         await self.end("failure")
         return f"{status} {(await self.store.read(TIER)).failures - before} {self.store.trouble}"
+
+    async def forks(self) -> str:
+        """Another thread forks again and again while this one writes; say what became of it."""
+        done = threading.Event()
+
+        def fork_often() -> None:
+            while not done.is_set():
+                if (child := os.fork()) == 0:
+                    os._exit(0)
+                os.waitpid(child, 0)
+
+        forking = threading.Thread(target=fork_often)
+        forking.start()
+        for _ in range(300):
+            await self.admit()
+            await self.end("failure")
+            await asyncio.sleep(0)
+        done.set()
+        forking.join()
+        return f"{(await self.store.read(TIER)).failures} {self.store.trouble}"
 
 
 async def main() -> None:

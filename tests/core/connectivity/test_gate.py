@@ -191,6 +191,20 @@ def test_a_login_page_is_looked_for_again_after_a_while(gate: ScriptedGate, cloc
     assert (gate.state, gate.allows(CLOUD)) == (ONLINE, True)
 
 
+@pytest.mark.parametrize("end", ["an answer", "another network", "a reset"])
+def test_login_pages_are_counted_anew_after(end: str, gate: ScriptedGate) -> None:
+    gate.heard(Reason.PORTAL, CLOUD)
+    match end:
+        case "an answer":
+            gate.heard(None, OTHER_CLOUD)
+        case "another network":
+            gate.connect("phone")
+        case _:
+            gate.clear_portal()
+    gate.heard(Reason.PORTAL, CLOUD)
+    assert gate.state is ONLINE
+
+
 @pytest.mark.parametrize("end", ["an answer", "another network", "a reset", "a clock set back"])
 def test_the_suspicion_of_a_login_page_ends_with(end: str, gate: ScriptedGate, clock: ManualClock) -> None:
     gate.suspect_portal()
