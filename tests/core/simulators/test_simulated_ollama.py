@@ -283,6 +283,7 @@ def test_questions_are_answered_one_at_a_time_in_order(ollama):
         for heard in pool.map(lambda n: chat(ollama), range(4)):
             assert heard.text == DEFAULT_ANSWER
 
+    ollama.wait_idle()
     ends = sorted(call.ended for call in ollama.calls)
     assert all(later - earlier > 0.04 for earlier, later in pairwise(ends))
 
