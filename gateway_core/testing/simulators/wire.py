@@ -6,6 +6,7 @@ import asyncio
 import json
 import socket
 import struct
+import sys
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from email.utils import formatdate
@@ -14,7 +15,7 @@ from typing import Any, Literal
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 HEAD_LIMIT = 64 * 1024
-NO_LINGER = struct.pack("ii", 1, 0)  # close() then sends RST instead of FIN
+NO_LINGER = struct.pack("hh" if sys.platform == "win32" else "ii", 1, 0)  # close() then sends RST instead of FIN
 
 
 class ClientGone(Exception):

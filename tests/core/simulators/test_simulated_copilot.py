@@ -296,6 +296,14 @@ def test_text_and_tool_call_come_as_two_choices_when_not_streamed(copilot):
     assert call["tool_calls"][0]["function"]["name"] == "look_up"
 
 
+def test_auto_needs_a_session(copilot):
+    session = request(copilot, "POST", "/models/session", {}, **COPILOT_HEADERS).json["session_token"]
+    body = {"model": "auto", "input": "hello"}
+
+    assert chat(copilot, "gho_x", body, "/responses").status == 400
+    assert chat(copilot, "gho_x", body, "/responses", copilot_session_token=session).status == 200
+
+
 def test_free_routes_answer(copilot):
     assert request(copilot, "GET", "/_ping").payload == b"OK"
     assert request(copilot, "POST", "/models/session", {}, **COPILOT_HEADERS).json["selected_model"] == "gpt-6-luna"
