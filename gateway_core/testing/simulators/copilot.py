@@ -125,7 +125,7 @@ class CopilotSimulator(Simulator):
         return json_reply({"error": error}, status, x_github_request_id=REQUEST_ID)
 
     def stream_error(self, **words: str) -> dict[str, Any]:
-        return {"message": "upstream failed", "code": "model_overloaded", **words}
+        return {"message": "upstream failed", "code": "internal_error", **words}
 
     def unknown_path(self, exchange: Exchange) -> Reply:
         return json_reply({"message": "Not Found", "status": "404"}, 404, x_github_request_id=REQUEST_ID)

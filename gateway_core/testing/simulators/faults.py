@@ -87,13 +87,19 @@ def _page(status: int) -> ReplyFault:
     return act
 
 
-def _body(events: bytes, other: bytes) -> ReplyFault:
-    """A body under the content type that the caller expects, so that only its contents are wrong."""
+def _bad_schema(fault: Fault, provider: Provider, kind: str) -> Outgoing:
+    """One JSON object, even where a stream of events was asked for."""
+    reply = json_reply({"unexpected": True, "items": [1, 2, 3]})
+    return replace(reply, content_type="application/json" if "event-stream" in kind else kind).outgoing()
 
-    def act(fault: Fault, provider: Provider, kind: str) -> Outgoing:
-        return Reply(200, events if "event-stream" in kind else other, kind).outgoing()
 
-    return act
+def _bad_json(fault: Fault, provider: Provider, kind: str) -> Outgoing:
+    half = b'{"choices": [{"message"'
+    return Reply(200, b"data: %b\n\n" % half if "event-stream" in kind else half + b"\n", kind).outgoing()
+
+
+def _empty_body(fault: Fault, provider: Provider, kind: str) -> Outgoing:
+    return Reply(200, b"", kind).outgoing()
 
 
 def _filling(fault: Fault) -> bytes:
@@ -124,18 +130,14 @@ def _bomb(block: bytes, times: int) -> Iterator[Step]:
     yield Send(raw.flush() + check.to_bytes(4, "little") + size.to_bytes(4, "little"))
 
 
-_WRONG = json_reply({"unexpected": True, "items": [1, 2, 3]}).body
-_HALF = b'{"choices": [{"message"'
-
-
 REPLY: Table[ReplyFault] = {
     "html_200": Entry(_page(200), "200 with a log-in page, as a captive portal sends it"),
     "redirect": Entry(_page(302), "URL: 302 to URL"),
     "redirect_307": Entry(_page(307), "URL: 307 to URL (a client that follows sends its body and key again)"),
     "status_511": Entry(_page(511), "511 network authentication required, with a log-in page"),
-    "bad_schema": Entry(_body(b"data: %b\n\ndata: [DONE]\n\n" % _WRONG, _WRONG + b"\n"), "200 with other JSON"),
-    "bad_json": Entry(_body(b"data: %b\n\n" % _HALF, _HALF + b"\n"), "200 with a body that is not JSON"),
-    "empty_body": Entry(_body(b"", b""), "200 with no body at all"),
+    "bad_schema": Entry(_bad_schema, "200 with JSON that is not the provider's schema"),
+    "bad_json": Entry(_bad_json, "200 with a body, or an event, that is not JSON"),
+    "empty_body": Entry(_empty_body, "200 with no body at all"),
     "huge_body": Entry(_huge_body, "MB: 200 with a body of so many megabytes (200); option lines=1"),
     "gzip_bomb": Entry(_gzip_bomb, "MB: a few kilobytes that unpack to so many megabytes (200); option lines=1"),
 }

@@ -87,6 +87,7 @@ class Simulator:
     def _restore(self) -> None:
         self.answer: str | Callable[[Any], str] = DEFAULT_ANSWER
         self.token_delay = 0.0
+        self.grace = 0.15  # seconds for the client to read what it has got, before a connection is broken off
         self.prefill = "continue"  # an assistant turn at the end is carried on; or: ignore, refuse
         self.restore_provider()
         self.script()
@@ -331,7 +332,8 @@ class Simulator:
             out = await self._decide(exchange)
             if out is not None:
                 exchange.note(status=out.status)
-                kept = await deliver(connection, out, lambda step: self._sent(exchange, step), request.method == "HEAD")
+                no_body, grace = request.method == "HEAD", float(self.grace)
+                kept = await deliver(connection, out, lambda step: self._sent(exchange, step), no_body, grace)
                 if kept and (exchange.finished or not exchange.call.paid):
                     outcome = "answered"
                 outcome = "error" if out.status >= 400 else outcome

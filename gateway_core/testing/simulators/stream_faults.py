@@ -57,6 +57,10 @@ def _bad_line_after(fault: Fault, steps: Iterator[Step], dialect: Dialect, provi
     return _after(fault.count(10), steps, lambda: [Send(dialect.bad_line(), "noise")], go_on=True)
 
 
+def _bad_event_after(fault: Fault, steps: Iterator[Step], dialect: Dialect, provider: Provider) -> Iterator[Step]:
+    return _after(fault.count(10), steps, lambda: [Send(dialect.bad_event(), "noise")], go_on=True)
+
+
 def _insert(n: int, steps: Iterator[Step], what: Callable[[], Iterable[Step]]) -> Iterator[Step]:
     """`what` between the n-th token and the next; nothing is lost."""
     seen = 0
@@ -119,6 +123,7 @@ STREAM: Table[StreamFault] = {
     "error_first": Entry(_error_first, "200, and the first event is an error"),
     "stall_after": Entry(_stall_after, "N: silence after N tokens, for good or for the option seconds=S"),
     "bad_line_after": Entry(_bad_line_after, "N: a broken line instead of the token after N"),
+    "bad_event_after": Entry(_bad_event_after, "N: JSON of a wrong shape instead of the token after N"),
     "role_only_then_drop": Entry(_role_only, "the role, no text, then a reset"),
     "long_line": Entry(_long_line, "BYTES: a line of that length (2000000); option after=N tokens"),
     "bad_utf8": Entry(_bad_utf8, "N: one byte that is not UTF-8 after N tokens"),

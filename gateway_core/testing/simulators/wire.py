@@ -297,9 +297,16 @@ def _hexadecimal(digits: bytes) -> int:
 
 
 async def deliver(
-    connection: Connection, out: Outgoing, sent: Callable[[Step], None] = lambda step: None, bodiless: bool = False
+    connection: Connection,
+    out: Outgoing,
+    sent: Callable[[Step], None] = lambda step: None,
+    bodiless: bool = False,
+    grace: float = 0.0,
 ) -> bool:
-    """Send `out`, telling `sent` each step that has left. False when it broke its promise: then the connection ends."""
+    """Send `out`, telling `sent` each step that has left. False when it broke its promise: then the connection ends.
+
+    A reset makes many clients forget what they have not read yet; `grace` lets them read before one.
+    """
     head = out.head()
     if out.head_pace:
         for byte in head:
@@ -324,8 +331,7 @@ async def deliver(
                 await connection.hang()
             case Drop(reset):
                 sent(step)
-                # A reset may overtake bytes that the reader's system has not handed over yet: let them arrive.
-                await connection.pause(0.02)
+                await connection.pause(grace)
                 connection.reset() if reset else connection.close()
                 return False
         sent(step)

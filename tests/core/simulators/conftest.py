@@ -7,17 +7,17 @@ from gateway_core.testing import CopilotSimulator, OllamaSimulator, OpenAISimula
 
 @pytest.fixture
 def copilot() -> Iterator[CopilotSimulator]:
-    with CopilotSimulator() as simulator:
+    with CopilotSimulator(grace=0.01) as simulator:
         yield simulator
 
 
 @pytest.fixture
 def openai() -> Iterator[OpenAISimulator]:
-    with OpenAISimulator() as simulator:
+    with OpenAISimulator(grace=0.01) as simulator:
         yield simulator
 
 
 @pytest.fixture
 def ollama() -> Iterator[OllamaSimulator]:
-    with OllamaSimulator() as simulator:
+    with OllamaSimulator(grace=0.01) as simulator:
         yield simulator

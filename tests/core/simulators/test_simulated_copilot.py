@@ -283,7 +283,7 @@ def test_an_error_in_responses_may_be_a_failed_response(copilot):
 
     plain, failed = (ask(copilot, "responses").events[-1] for _ in range(2))
 
-    assert (plain["type"], plain["code"]) == ("error", "model_overloaded")
+    assert (plain["type"], plain["code"]) == ("error", "internal_error")
     assert (failed["type"], failed["response"]["error"]["code"]) == ("response.failed", "model_overloaded")
 
 

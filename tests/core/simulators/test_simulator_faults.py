@@ -62,6 +62,7 @@ STREAM_FAULTS = {
     "error_after:5": (first(5), "clean", False),
     "error_first": ("", "clean", False),
     "bad_line_after:5": (first(5) + "".join(WORDS[6:]), "clean", True),
+    "bad_event_after:5": (first(5) + "".join(WORDS[6:]), "clean", True),
     "role_only_then_drop": ("", "reset", False),
     "empty_text": ("", "clean", True),
     "data_after_done": (DEFAULT_ANSWER + " (words after the end)", "clean", True),
