@@ -1,0 +1,38 @@
+"""Retrieval: documents of any size, the passages that answer a question, cited to the character.
+
+The names are resolved when first used, so that importing the package stays light.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from .cite import instructions as instructions
+    from .index import PassageIndex as PassageIndex
+    from .passages import PackedContext as PackedContext
+    from .passages import Passage as Passage
+    from .passages import Quote as Quote
+
+_HOMES = {
+    "instructions": "cite",
+    "PassageIndex": "index",
+    "PackedContext": "passages",
+    "Passage": "passages",
+    "Quote": "passages",
+}
+
+__all__ = list(_HOMES)
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(f".{_HOMES[name]}", __name__), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_HOMES})

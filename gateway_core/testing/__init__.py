@@ -1,26 +1,29 @@
-"""Doubles for tests and demonstrations: nothing in here is needed to run the product."""
+"""For tests and drills: a clock to turn by hand, tiers that follow a script, and simulated providers on real ports."""
 
-from __future__ import annotations
-
-import importlib
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .simulators import CopilotSimulator, OllamaSimulator, OpenAISimulator
+    from .clock import ManualClock, VirtualLoop, run_virtual
+    from .scripted import ScriptedTier
 
 _HOMES = {
+    "ManualClock": ".clock",
+    "VirtualLoop": ".clock",
+    "run_virtual": ".clock",
+    "ScriptedTier": ".scripted",
     "CopilotSimulator": ".simulators",
-    "OllamaSimulator": ".simulators",
     "OpenAISimulator": ".simulators",
+    "OllamaSimulator": ".simulators",
 }
 
-__all__ = ["CopilotSimulator", "OllamaSimulator", "OpenAISimulator"]
+__all__ = ["ManualClock", "ScriptedTier", "VirtualLoop", "run_virtual"]
 
 
 def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(_HOMES[name], __name__), name)
+    return getattr(import_module(_HOMES[name], __name__), name)
 
 
 def __dir__() -> list[str]:

@@ -87,7 +87,6 @@ class Simulator:
     def _restore(self) -> None:
         self.answer: str | Callable[[Any], str] = DEFAULT_ANSWER
         self.token_delay = 0.0
-        self.grace = 0.15  # seconds for the client to read what it has got, before a connection is broken off
         self.prefill = "continue"  # an assistant turn at the end is carried on; or: ignore, refuse
         self.restore_provider()
         self.script()
@@ -291,6 +290,8 @@ class Simulator:
         except OSError:
             return
         sock.setblocking(False)
+        # asyncio does so only for sockets it made itself; without it a reset overtakes what was sent just before
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._accepted += 1
         connection = Connection(self._accepted)
         self._connections.add(connection)
@@ -332,8 +333,7 @@ class Simulator:
             out = await self._decide(exchange)
             if out is not None:
                 exchange.note(status=out.status)
-                no_body, grace = request.method == "HEAD", float(self.grace)
-                kept = await deliver(connection, out, lambda step: self._sent(exchange, step), no_body, grace)
+                kept = await deliver(connection, out, lambda step: self._sent(exchange, step), request.method == "HEAD")
                 if kept and (exchange.finished or not exchange.call.paid):
                     outcome = "answered"
                 outcome = "error" if out.status >= 400 else outcome

@@ -8,6 +8,7 @@ import socket
 import struct
 import sys
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from email.utils import formatdate
 from http import HTTPStatus
@@ -274,6 +275,18 @@ class Connection(asyncio.Protocol):
         await self.gone.wait()
         raise ClientGone
 
+    async def until_read(self) -> None:
+        """Until the reader has taken what was sent, for a second at most: a reset throws away what it has not."""
+        ours = self._transport and self._transport.get_extra_info("sockname")
+        theirs = self._transport and self._transport.get_extra_info("peername")
+        await self.pause(0.02)
+        if not (ours and theirs):
+            return
+        for _ in range(98):
+            if not _unread(theirs[1], ours[1]):
+                return
+            await self.pause(0.01)
+
     def close(self) -> None:
         """An orderly end: what was written is still delivered."""
         self.closing = True
@@ -289,6 +302,21 @@ class Connection(asyncio.Protocol):
             self._transport.abort()
 
 
+def _unread(reader_port: int, writer_port: int) -> int:
+    """Bytes that lie unread at the reader's end of a loopback connection; 0 where the system does not tell."""
+    for table in ("/proc/net/tcp", "/proc/net/tcp6"):
+        with suppress(OSError), open(table) as rows:
+            for row in rows:
+                words = row.split()
+                if (
+                    len(words) > 4
+                    and words[1].endswith(f":{reader_port:04X}")
+                    and words[2].endswith(f":{writer_port:04X}")
+                ):
+                    return int(words[4].partition(":")[2], 16)
+    return 0
+
+
 def _hexadecimal(digits: bytes) -> int:
     try:
         return int(digits, 16)
@@ -301,12 +329,8 @@ async def deliver(
     out: Outgoing,
     sent: Callable[[Step], None] = lambda step: None,
     bodiless: bool = False,
-    grace: float = 0.0,
 ) -> bool:
-    """Send `out`, telling `sent` each step that has left. False when it broke its promise: then the connection ends.
-
-    A reset makes many clients forget what they have not read yet; `grace` lets them read before one.
-    """
+    """Send `out`, telling `sent` each step that has left. False when it broke its promise: then the connection ends."""
     head = out.head()
     if out.head_pace:
         for byte in head:
@@ -331,7 +355,7 @@ async def deliver(
                 await connection.hang()
             case Drop(reset):
                 sent(step)
-                await connection.pause(grace)
+                await connection.until_read()
                 connection.reset() if reset else connection.close()
                 return False
         sent(step)

@@ -7,17 +7,17 @@ from gateway_core.testing import CopilotSimulator, OllamaSimulator, OpenAISimula
 
 @pytest.fixture
 def copilot() -> Iterator[CopilotSimulator]:
-    with CopilotSimulator(grace=0.01) as simulator:
+    with CopilotSimulator() as simulator:
         yield simulator
 
 
 @pytest.fixture
 def openai() -> Iterator[OpenAISimulator]:
-    with OpenAISimulator(grace=0.01) as simulator:
+    with OpenAISimulator() as simulator:
         yield simulator
 
 
 @pytest.fixture
 def ollama() -> Iterator[OllamaSimulator]:
-    with OllamaSimulator(grace=0.01) as simulator:
+    with OllamaSimulator() as simulator:
         yield simulator

@@ -1,0 +1,37 @@
+"""The documents a question is asked of, with what the ranking needs to know about each."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from ..types import Document
+from .split import Outline, outline
+from .words import Style, style_of
+
+
+@dataclass(frozen=True, slots=True)
+class Corpus:
+    """Documents in the caller's order, with their ids filled in; `outlines` and `styles` go with them."""
+
+    documents: tuple[Document, ...]
+    outlines: tuple[Outline, ...]
+    styles: tuple[Style, ...]
+
+    def name(self, at: int) -> str:
+        """What a reader is shown: the name, or `document 3` counted from 1."""
+        return self.documents[at].name or f"document {at + 1}"
+
+
+def with_ids(documents: Sequence[Document | str]) -> tuple[Document, ...]:
+    """Plain strings made documents, and every document without an id given its position."""
+    found = []
+    for at, item in enumerate(documents):
+        document = Document(item) if isinstance(item, str) else item
+        found.append(document if document.id is not None else replace(document, id=at))
+    return tuple(found)
+
+
+def read(documents: tuple[Document, ...]) -> Corpus:
+    outlines = tuple(outline(d.text, d.name) for d in documents)
+    return Corpus(documents, outlines, tuple(style_of(d.text) for d in documents))

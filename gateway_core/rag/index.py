@@ -1,0 +1,262 @@
+"""Documents, ready to be asked: the one place that puts the pure parts of retrieval together."""
+
+from __future__ import annotations
+
+import secrets
+import threading
+from collections import OrderedDict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from ..types import Document
+from . import cite, overview
+from .clean import clean, suspicions
+from .corpus import Corpus, read, with_ids
+from .fulltext import BlockTable, Row, new_table
+from .pack import Packer, Span, best_quotes
+from .passages import DocumentId, Mode, PackedContext, Passage, Quote
+from .rank import DEFAULT, Block, Query, Unit, Weights, query_keys, rank_documents, rank_units, rarity, wanted
+from .split import blocks
+from .words import keys_of, stems, words
+
+CANDIDATES = 60
+REMEMBERED_QUESTIONS = 4
+NAMES_TOLD = 5
+MANY_BLOCKS = 5_000  # from here on, words that stand nearly everywhere are not worth looking up
+
+
+@dataclass(slots=True)
+class _Searchable:
+    """What indexing makes: the table and, per block, its document and span."""
+
+    table: BlockTable
+    spans: list[tuple[int, int, int]]
+
+
+class PassageIndex:
+    """Answers questions with passages of the documents it was made from.
+
+    Nothing is indexed before the first question that needs it, and then once. Safe to use from several threads.
+    """
+
+    def __init__(self, documents: Sequence[Document | str], *, weights: Weights = DEFAULT) -> None:
+        self.documents = with_ids(documents)
+        self._weights = weights
+        self._lock = threading.RLock()
+        self._corpus_: Corpus | None = None
+        self._searchable_: _Searchable | None = None
+        self._ranked: OrderedDict[str, list[Unit]] = OrderedDict()
+
+    # -- the questions ------------------------------------------------------------------------------------------
+
+    def pack(
+        self,
+        question: str,
+        max_chars: int,
+        *,
+        nonce: str | None = None,
+        boosts: Mapping[int, float] | None = None,
+    ) -> PackedContext:
+        """The context for a question in at most `max_chars` characters, labels and fence included.
+
+        Documents that fit are given whole and in order. A second call with another budget ranks nothing anew.
+        """
+        nonce = nonce or secrets.token_hex(4)
+        whole = self._whole(max_chars, nonce)
+        if whole is not None:
+            return whole
+        budget = max_chars - cite.frame_length(nonce)
+        if not overview.asks_for_all(question):
+            ranked = self._rank(question, boosts)
+            first = self._wanted_first(question)
+            choice = Packer(ranked, lambda at: self.documents[at].text, self._label_cost).choose(budget, first)
+            if any(unit.score > 0 for unit in ranked):
+                return self._context(choice.spans, max_chars, nonce, "passages", choice.repeated)
+        spans = overview.overview_spans(self._corpus, budget, self._overview_label_cost)
+        return self._context(spans, max_chars, nonce, "overview")
+
+    def rank(self, question: str, k: int) -> list[DocumentId]:
+        """The ids of the `k` documents that match best, best first; fewer when fewer match."""
+        query, candidates = self._candidates(question, max(CANDIDATES, 5 * k))
+        return [self._id(at) for at in rank_documents(query, candidates, self._corpus)[:k]]
+
+    def quotes(self, question: str, k: int = 3, max_chars: int = 400) -> list[Quote]:
+        """The best `k` runs of sentences, best first, each within `max_chars`; empty when nothing matches."""
+        found = []
+        for span in best_quotes(self._rank(question, None), k, max_chars):
+            start, end = self._trimmed(span)
+            document = self.documents[span.document]
+            found.append(
+                Quote(
+                    document=self._id(span.document),
+                    name=self._corpus.name(span.document),
+                    start=start,
+                    end=end,
+                    text=document.text[start:end],
+                    score=span.score,
+                    place=document.place_of(start),
+                )
+            )
+        return found
+
+    # -- ranking ------------------------------------------------------------------------------------------------
+
+    @property
+    def _corpus(self) -> Corpus:
+        with self._lock:
+            if self._corpus_ is None:
+                self._corpus_ = read(self.documents)
+            return self._corpus_
+
+    @property
+    def _searchable(self) -> _Searchable:
+        with self._lock:
+            if self._searchable_ is None:
+                made = _Searchable(new_table(), [])
+                made.table.add(self._rows(made.spans))
+                self._searchable_ = made
+            return self._searchable_
+
+    def _rows(self, spans: list[tuple[int, int, int]]) -> Iterator[Row]:
+        corpus = self._corpus
+        for at, document in enumerate(corpus.documents):
+            style, shape, text = corpus.styles[at], corpus.outlines[at], document.text
+            key_of = stems(style).__getitem__
+            title = " ".join(keys_of(document.name, style))
+            for start, end in blocks(text, shape):
+                head = shape.head_at(start)
+                above = title
+                if head is not None and head[0] < start:
+                    above = " ".join([title, *keys_of(text[head[0] : head[1]], style)])
+                yield len(spans), " ".join(map(key_of, words(text[start:end]))), above
+                spans.append((at, start, end))
+
+    def _rank(self, question: str, boosts: Mapping[int, float] | None) -> list[Unit]:
+        with self._lock:
+            if boosts is None and question in self._ranked:
+                self._ranked.move_to_end(question)
+                return self._ranked[question]
+            query, candidates = self._candidates(question, CANDIDATES)
+            ranked = rank_units(query, candidates, self._corpus, self._weights, boosts)
+            if boosts is None:
+                self._ranked[question] = ranked
+                if len(self._ranked) > REMEMBERED_QUESTIONS:
+                    self._ranked.popitem(last=False)
+            return ranked
+
+    def _candidates(self, question: str, limit: int) -> tuple[Query, list[Block]]:
+        searchable = self._searchable
+        total = len(searchable.spans)
+        keys = query_keys(question, self._corpus.styles)
+        holders = searchable.table.frequencies(keys)
+        keys = [key for key in keys if key in holders]
+        telling = keys
+        if total > MANY_BLOCKS:
+            telling = [key for key in keys if holders[key] < total / 4] or keys
+        found = searchable.table.search(telling, limit)
+        named = frozenset(self._named(question))
+        query = Query(tuple(keys), tuple(rarity(holders[key], total) for key in keys), wanted(question), named)
+        return query, [Block(number, *searchable.spans[number], score) for number, score in found]
+
+    def _named(self, question: str) -> list[int]:
+        """Documents whose name stands in the question."""
+        asked = f" {' '.join(words(question.lower()))} "
+        found = []
+        for at, document in enumerate(self.documents):
+            if not document.name:
+                continue
+            name = " ".join(words(document.name.lower()))
+            stem = " ".join(words(document.name.rpartition(".")[0].lower()))
+            if f" {name} " in asked or (len(stem) > 3 and f" {stem} " in asked):
+                found.append(at)
+        return found[:NAMES_TOLD]
+
+    def _wanted_first(self, question: str) -> list[int]:
+        named = self._named(question)
+        if overview.asks_for_count(question):
+            named += [at for at, d in enumerate(self.documents[:100]) if at not in named and overview.table_card(d)]
+        return named
+
+    # -- writing it down ----------------------------------------------------------------------------------------
+
+    def _whole(self, max_chars: int, nonce: str) -> PackedContext | None:
+        if sum(len(d.text) for d in self.documents) + cite.frame_length(nonce) > max_chars:
+            return None
+        spans = [Span(at, 0, len(d.text)) for at, d in enumerate(self.documents) if d.text.strip()]
+        text, passages = self._written(spans, nonce, "whole")
+        if len(text) > max_chars:
+            return None
+        return PackedContext(text, passages, tuple(_warnings(passages)), nonce, "whole")
+
+    def _context(self, spans: list[Span], max_chars: int, nonce: str, mode: Mode, repeated: int = 0) -> PackedContext:
+        text, passages = self._written(spans, nonce, mode)
+        while len(text) > max_chars and spans:
+            # Costs were estimated before passages were joined and numbered: give up the least useful one.
+            worst = min(range(len(spans)), key=lambda at: (spans[at].score, -at))
+            spans = [span for at, span in enumerate(spans) if at != worst]
+            text, passages = self._written(spans, nonce, mode)
+        if not spans:
+            text, passages = "", ()
+        return PackedContext(text, passages, tuple(self._notes(passages, mode, repeated)), nonce, mode)
+
+    def _written(self, spans: Sequence[Span], nonce: str, mode: Mode) -> tuple[str, tuple[Passage, ...]]:
+        parts: list[str] = []
+        passages: list[Passage] = []
+        before: int | None = None
+        for n, span in enumerate(spans, 1):
+            document = self.documents[span.document]
+            start, end = self._trimmed(span)
+            text, place = document.text[start:end], document.place_of(start)
+            new = span.document != before
+            before = span.document
+            name = self._corpus.name(span.document)
+            parts.append(cite.label(n, name if new else "", place, self._card(document, mode) if new else ""))
+            parts.append(clean(text, nonce, is_code=self._corpus.outlines[span.document].is_code))
+            passages.append(
+                Passage(n, self._id(span.document), name, start, end, text, place, span.score, suspicions(text))
+            )
+        return cite.fenced(parts, nonce), tuple(passages)
+
+    def _trimmed(self, span: Span) -> tuple[int, int]:
+        piece = self.documents[span.document].text[span.start : span.end]
+        start = span.start + len(piece) - len(piece.lstrip())
+        return start, max(start, span.start + len(piece.rstrip()))
+
+    def _card(self, document: Document, mode: Mode) -> str:
+        return overview.card(document) if mode == "overview" else overview.table_card(document)
+
+    def _label_cost(self, at: int, offset: int, with_name: bool) -> int:
+        return self._cost(at, offset, with_name, "passages")
+
+    def _overview_label_cost(self, at: int, offset: int, with_name: bool) -> int:
+        return self._cost(at, offset, with_name, "overview")
+
+    def _cost(self, at: int, offset: int, with_name: bool, mode: Mode) -> int:
+        document = self.documents[at]
+        name, card = (self._corpus.name(at), self._card(document, mode)) if with_name else ("", "")
+        return len(cite.label(0, name, document.place_of(offset), card)) - len(cite.label(0))
+
+    def _id(self, at: int) -> DocumentId:
+        document_id = self.documents[at].id
+        return at if document_id is None else document_id
+
+    def _notes(self, passages: Sequence[Passage], mode: Mode, repeated: int) -> Iterator[str]:
+        total = sum(len(d.text) for d in self.documents)
+        used = sum(p.end - p.start for p in passages)
+        shown = {p.document for p in passages}
+        if mode == "overview":
+            yield "overview: no word of the question to search for, so beginnings of documents and sections are given"
+        yield f"{used:,} of {total:,} characters given, from {len(shown)} of {len(self.documents)} documents"
+        missing = [self._corpus.name(at) for at in range(len(self.documents)) if self._id(at) not in shown]
+        if missing:
+            more = f" and {len(missing) - NAMES_TOLD:,} more" if len(missing) > NAMES_TOLD else ""
+            yield f"nothing from: {', '.join(missing[:NAMES_TOLD])}{more}"
+        if repeated:
+            yield f"{repeated} passages that repeat others left out"
+        yield from _warnings(passages)
+
+
+def _warnings(passages: Sequence[Passage]) -> Iterator[str]:
+    for passage in passages:
+        if passage.suspicious:
+            yield f"passage {passage.n} ({passage.name}) holds {', '.join(passage.suspicious)}: quoted as data only"

@@ -1,0 +1,178 @@
+"""Which spans go into a context of so many characters.
+
+The best unit goes in first and grows towards its better neighbour into a short passage; then the next best. Many
+short passages hold more answers than a few long ones. Passages that touch become one; what repeats a passage already
+packed is left out; labels and the fence count. Everything here only *chooses*: spans stay the caller's.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+
+from .rank import Unit
+from .words import words
+
+LABEL = 7  # "[12]" and two line ends
+SHINGLE = 5
+ALIKE = 0.8
+TRIES = 25  # passages that did not fit before we stop looking
+SMALLEST_CUT = 40
+_REPEATED = -1
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    document: int
+    start: int
+    end: int
+    score: float = 0.0
+
+
+@dataclass(slots=True)
+class Choice:
+    """The chosen spans in reading order, and how many were passed over because they repeat another."""
+
+    spans: list[Span] = field(default_factory=list)
+    repeated: int = 0
+
+
+def passage_length(budget: int) -> int:
+    """How long a passage should grow: short ones in small contexts."""
+    return 320 if budget <= 6000 else 700
+
+
+LabelCost = Callable[[int, int, bool], int]  # document, offset, whether the document's name is said: characters
+
+
+class Packer:
+    """Packs ranked units greedily into a budget."""
+
+    def __init__(self, units: Sequence[Unit], text_of: Callable[[int], str], label_cost: LabelCost) -> None:
+        self._units = units
+        self._text_of = text_of
+        self._label_cost = label_cost
+
+    def choose(self, budget: int, first: Iterable[int] = ()) -> Choice:
+        """At most about `budget` characters of passages with labels. Documents in `first` get a passage each first."""
+        units = self._units
+        self._goal = passage_length(budget)
+        self._left = budget
+        self._owner: dict[int, int] = {}  # unit -> the passage it is in, _REPEATED when it was passed over
+        self._ranges: dict[int, tuple[int, int]] = {}
+        self._labelled: set[int] = set()
+        self._seen: set[int] = set()
+        self._repeated = 0
+        order = sorted((at for at, unit in enumerate(units) if unit.score > 0), key=lambda at: (-units[at].score, at))
+        reserved = [next((at for at in order if units[at].document == document), None) for document in first]
+        misses = 0
+        for at in [*(at for at in reserved if at is not None), *order]:
+            if at not in self._owner and not self._take(at):
+                misses += 1
+                if misses > TRIES or self._left < SMALLEST_CUT:
+                    break
+        spans = [
+            Span(units[low].document, units[low].start, units[high].end, max(u.score for u in units[low : high + 1]))
+            for low, high in self._ranges.values()
+        ]
+        if not spans and order:
+            spans = self._cut(units[order[0]])
+        return Choice(sorted(spans, key=lambda span: (span.document, span.start)), self._repeated)
+
+    def _take(self, at: int) -> bool:
+        """Put the passage around a unit in, shorter if need be; `False` when not even the unit fits."""
+        units = self._units
+        for goal in (self._goal, 0):
+            low, high = grow(units, at, self._owner, goal)
+            below, above = self._passage_at(low, low - 1), self._passage_at(high, high + 1)
+            cost = units[high].end - units[low].start
+            if below is None and above is None:
+                cost += self._cost_of_label(units[low])
+            if cost <= self._left:
+                break
+        else:
+            return False
+        if self._repeats(low, high):
+            self._repeated += 1
+            self._owner.update(dict.fromkeys(range(low, high + 1), _REPEATED))
+            return True
+        self._left -= cost
+        self._labelled.add(units[at].document)
+        if below is not None:
+            low = self._ranges.pop(below)[0]
+        if above is not None:
+            high = self._ranges.pop(above)[1]
+        self._ranges[at] = (low, high)
+        self._owner.update(dict.fromkeys(range(low, high + 1), at))
+        return True
+
+    def _passage_at(self, edge: int, beyond: int) -> int | None:
+        """The passage that a new one would touch beyond its edge."""
+        passage = self._owner.get(beyond)
+        if passage is None or passage == _REPEATED or self._units[beyond].run != self._units[edge].run:
+            return None
+        return passage
+
+    def _cost_of_label(self, unit: Unit) -> int:
+        return LABEL + self._label_cost(unit.document, unit.start, unit.document not in self._labelled)
+
+    def _repeats(self, low: int, high: int) -> bool:
+        """Whether most of these words, in this order, are packed already; if not, they now are."""
+        first, last = self._units[low], self._units[high]
+        shingles = shingles_of(self._text_of(first.document)[first.start : last.end])
+        if len(shingles) > SHINGLE and len(shingles & self._seen) >= ALIKE * len(shingles):
+            return True
+        self._seen |= shingles
+        return False
+
+    def _cut(self, unit: Unit) -> list[Span]:
+        """As much of the best unit as fits, when nothing fits whole."""
+        room = self._left - self._cost_of_label(unit)
+        if room < SMALLEST_CUT:
+            return []
+        end = self._text_of(unit.document).rfind(" ", unit.start + room // 2, unit.start + room)
+        return [Span(unit.document, unit.start, end if end > 0 else unit.start + room, unit.score)]
+
+
+def grow(units: Sequence[Unit], at: int, taken: dict[int, int], goal: int) -> tuple[int, int]:
+    """The units around `at`, better neighbour first, while they stay within `goal` characters."""
+    low = high = at
+    run = units[at].run
+    while True:
+        size = units[high].end - units[low].start
+        sides = [
+            (units[side].score, side)
+            for side in (low - 1, high + 1)
+            if 0 <= side < len(units)
+            and units[side].run == run
+            and side not in taken
+            and size + units[side].end - units[side].start <= goal
+        ]
+        if not sides:
+            return low, high
+        _, best = max(sides)
+        low, high = min(low, best), max(high, best)
+
+
+def shingles_of(text: str) -> set[int]:
+    """Every five words in a row, as numbers: two texts that share most of them say the same."""
+    said = [word.lower() for word in words(text)]
+    return {hash(tuple(said[at : at + SHINGLE])) for at in range(len(said) - SHINGLE + 1)}
+
+
+def best_quotes(units: Sequence[Unit], k: int, max_chars: int) -> list[Span]:
+    """The `k` best short runs of units that do not overlap, best first."""
+    taken: dict[int, int] = {}
+    found: list[Span] = []
+    best = heapq.nlargest(4 * k, range(len(units)), key=lambda at: (units[at].score, -at))
+    for at in best:
+        if len(found) == k or units[at].score <= 0:
+            break
+        if at in taken:
+            continue
+        low, high = grow(units, at, taken, max_chars)
+        taken.update(dict.fromkeys(range(low, high + 1), at))
+        end = min(units[high].end, units[low].start + max_chars)
+        found.append(Span(units[low].document, units[low].start, end, units[at].score))
+    return found
