@@ -7,18 +7,21 @@ import socket
 import ssl
 import threading
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from types import TracebackType
 from typing import Any, ClassVar, Self, TypeVar
 
-from . import controls, faults, stream_faults
+from . import controls
 from .answers import DEFAULT_ANSWER, Plan, Question, plan
 from .calls import Answering, Call, Exchange, Handled, Progress, Refused, Routes
 from .dialects import stream_of, whole_of
-from .script import BYTES, CONNECTION, PLAN, REPLY, STREAM, Fault, parse
+from .fault_types import Fault
+from .faults import CONNECTION, PLAN, REPLY, error_of
+from .script import parse
+from .stream_faults import BYTES, STREAM
 from .wire import (
     BadRequest,
     ClientGone,
@@ -36,8 +39,6 @@ from .wire import (
 
 T = TypeVar("T")
 PATIENCE = 10.0  # seconds for the simulator's own thread to do as it is told
-
-assert STREAM, (faults, stream_faults)  # both modules enter their faults into the tables
 
 
 class Simulator:
@@ -67,7 +68,9 @@ class Simulator:
         self._exchanges: list[Exchange] = []
         self._connections: set[Connection] = set()
         self._accepted = 0
+        self._family = socket.AF_INET6 if ":" in host else socket.AF_INET
         self._listener: socket.socket | None = None
+        self._hole: list[socket.socket] = []
         self._resting: asyncio.Task[None] | None = None
         self._restore()
         self._loop = asyncio.SelectorEventLoop()  # add_reader on every system
@@ -84,6 +87,7 @@ class Simulator:
     def _restore(self) -> None:
         self.answer: str | Callable[[Any], str] = DEFAULT_ANSWER
         self.token_delay = 0.0
+        self.prefill = "continue"  # an assistant turn at the end is carried on; or: ignore, refuse
         self.restore_provider()
         self.script()
         for name, value in self._given.items():
@@ -120,6 +124,11 @@ class Simulator:
     def stop(self) -> None:
         """Refuse connections and reset the open ones, until `start`."""
         self._run(self._silence())
+
+    def black_hole(self) -> None:
+        """Leave connection attempts without any reply, until `start`. Linux only: a full queue of connections."""
+        self.stop()
+        self._run(self._fill_queue())
 
     def rest(self, seconds: float) -> None:
         """`stop`, and `start` again after so many seconds; returns at once."""
@@ -164,14 +173,27 @@ class Simulator:
         return asyncio.run_coroutine_threadsafe(work, self._loop).result(PATIENCE)
 
     async def _listen(self) -> None:
+        if self._hole:
+            await self._silence()
         if self._listener is None:
-            family = socket.AF_INET6 if ":" in self._host else socket.AF_INET
-            self._listener = socket.create_server((self._host, self._port), family=family, backlog=512)
+            self._listener = socket.create_server((self._host, self._port), family=self._family, backlog=512)
             self._listener.setblocking(False)
             self._port = self._listener.getsockname()[1]
             self._loop.add_reader(self._listener, self._accept, self._listener)
 
+    async def _fill_queue(self) -> None:
+        """A listener that accepts nothing, with its queue full: the system drops what comes."""
+        self._hole = [socket.create_server((self._host, self._port), family=self._family, backlog=0)]
+        for _ in range(2):
+            sock = socket.socket(self._family)
+            sock.setblocking(False)
+            sock.connect_ex((self._host, self._port))
+            self._hole.append(sock)
+
     async def _silence(self) -> None:
+        for sock in self._hole:
+            sock.close()
+        self._hole = []
         if self._listener is not None:
             self._loop.remove_reader(self._listener)
             self._listener.close()
@@ -206,6 +228,10 @@ class Simulator:
         with self._lock:
             self._queue, self._waiting, self._then, self._free = queue, waiting, then, free
 
+    async def until_idle(self, timeout: float = 5.0) -> None:
+        """`wait_idle` for who must not block an event loop."""
+        await asyncio.to_thread(self.wait_idle, timeout)
+
     def _fault_for(self, exchange: Exchange, paid: bool) -> tuple[Fault, ...]:
         with self._lock:
             paths = (exchange.request.path, exchange.path)
@@ -225,6 +251,17 @@ class Simulator:
     @property
     def paid_calls(self) -> list[Call]:
         return [call for call in self.calls if call.paid]
+
+    @property
+    def counts(self) -> Counter[str]:
+        """How many calls each path had."""
+        return Counter(call.path for call in self.calls)
+
+    @property
+    def busiest(self) -> int:
+        """The most paid calls that ran at the same time."""
+        calls = self.paid_calls
+        return max((sum(c.when <= call.when < (c.ended or float("inf")) for c in calls) for call in calls), default=0)
 
     def calls_to(self, path: str) -> list[Call]:
         """The calls whose path ends so: `/chat/completions` also finds `/v1/chat/completions`."""
@@ -345,12 +382,12 @@ class Simulator:
             return refused.reply.outgoing()
         met = self._fault_for(exchange, isinstance(found, Answering))
         for fault in met:
-            if fault.name in CONNECTION and await CONNECTION[fault.name](fault, exchange.connection):
+            if fault.name in CONNECTION and await CONNECTION[fault.name].act(fault, exchange.connection):
                 return None
         out = self._instead(found, met) or await self._outgoing(exchange, found, met)
         for fault in met:
             if fault.name in BYTES:
-                BYTES[fault.name](fault, out)
+                BYTES[fault.name].act(fault, out)
         return out
 
     def _instead(self, found: Handled, met: Iterable[Fault]) -> Outgoing | None:
@@ -360,8 +397,8 @@ class Simulator:
                 kind = "application/json"
                 if isinstance(found, Answering) and found.stream:
                     kind = found.dialect(found.plan).content_type
-                return REPLY[fault.name](fault, self, kind)
-            if (error := faults.error_of(fault, self)) is not None:
+                return REPLY[fault.name].act(fault, self, kind)
+            if (error := error_of(fault, self)) is not None:
                 return error.outgoing()
         return None
 
@@ -378,7 +415,7 @@ class Simulator:
             planned = found.plan
             for fault in met:
                 if fault.name in PLAN:
-                    planned = PLAN[fault.name](fault, planned, found.question)
+                    planned = PLAN[fault.name].act(fault, planned, found.question)
             if found.prepare is not None:
                 await found.prepare(exchange)
             dialect = found.dialect(planned)
@@ -391,7 +428,7 @@ class Simulator:
                 out = Outgoing(200, [("content-type", "application/json"), *found.headers], steps, length=len(body))
         for fault in met:
             if fault.name in STREAM:
-                steps = STREAM[fault.name](fault, steps, dialect, self)
+                steps = STREAM[fault.name].act(fault, steps, dialect, self)
         out.steps = steps
         return out
 
@@ -418,5 +455,10 @@ class Simulator:
         return {"message": "upstream failed", "code": "server_error", **words}
 
     def plan_for(self, model: str, question: Question, body: Any, **changes: Any) -> Plan:
+        if question.turns[-1][0] == "assistant" and self.prefill != "continue":
+            if self.prefill == "refuse":
+                message = "This model does not support assistant message prefill."
+                raise Refused(self.error_reply(400, message=message))
+            question = replace(question, turns=(*question.turns, ("user", "")))
         answer = self.answer(body) if callable(self.answer) else self.answer
         return replace(plan(model, answer, question, float(self.token_delay)), **changes)

@@ -73,11 +73,15 @@ def _json_or_none(line: str) -> Any:
 
 
 def _text_of(event: dict[str, Any]) -> str:
-    if event.get("type") == "response.output_text.delta":
-        return event["delta"]
-    for choice in event.get("choices", []):
-        return (choice.get("delta") or choice.get("message") or {}).get("content") or ""
-    return (event.get("message") or {}).get("content") or event.get("response") or "" if "done" in event else ""
+    """The visible text of an event; none where the shape is wrong."""
+    try:
+        if event.get("type") == "response.output_text.delta":
+            return event["delta"] if isinstance(event["delta"], str) else ""
+        for choice in event.get("choices", []):
+            return (choice.get("delta") or choice.get("message") or {}).get("content") or ""
+        return (event.get("message") or {}).get("content") or event.get("response") or "" if "done" in event else ""
+    except AttributeError:
+        return ""
 
 
 def connect(simulator: Any) -> socket.socket:
