@@ -10,12 +10,20 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from .cite import instructions as instructions
+    from .errors import DocumentUnreadable as DocumentUnreadable
     from .index import PassageIndex as PassageIndex
+    from .load import Loaded as Loaded
+    from .load import load_document as load_document
+    from .load import load_documents as load_documents
     from .passages import PackedContext as PackedContext
     from .passages import Passage as Passage
     from .passages import Quote as Quote
 
 _HOMES = {
+    "DocumentUnreadable": "errors",
+    "Loaded": "load",
+    "load_document": "load",
+    "load_documents": "load",
     "instructions": "cite",
     "PassageIndex": "index",
     "PackedContext": "passages",
