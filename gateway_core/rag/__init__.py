@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from .cite import instructions as instructions
     from .errors import DocumentUnreadable as DocumentUnreadable
+    from .grounding import Grounding as Grounding
+    from .grounding import check_citations as check_citations
     from .index import PassageIndex as PassageIndex
     from .load import Loaded as Loaded
     from .load import load_document as load_document
@@ -25,6 +27,8 @@ _HOMES = {
     "load_document": "load",
     "load_documents": "load",
     "instructions": "cite",
+    "Grounding": "grounding",
+    "check_citations": "grounding",
     "PassageIndex": "index",
     "PackedContext": "passages",
     "Passage": "passages",

@@ -210,7 +210,7 @@ class PassageIndex:
             new = span.document != before
             before = span.document
             name = self._corpus.name(span.document)
-            parts.append(cite.label(n, name if new else "", place, self._card(document, mode) if new else ""))
+            parts.append(cite.label(n, nonce, name if new else "", place, self._card(document, mode) if new else ""))
             parts.append(clean(text, nonce, is_code=self._corpus.outlines[span.document].is_code))
             passages.append(
                 Passage(n, self._id(span.document), name, start, end, text, place, span.score, suspicions(text))
@@ -234,7 +234,7 @@ class PassageIndex:
     def _cost(self, at: int, offset: int, with_name: bool, mode: Mode) -> int:
         document = self.documents[at]
         name, card = (self._corpus.name(at), self._card(document, mode)) if with_name else ("", "")
-        return len(cite.label(0, name, document.place_of(offset), card)) - len(cite.label(0))
+        return len(cite.label(0, "", name, document.place_of(offset), card)) - len(cite.label(0, ""))
 
     def _id(self, at: int) -> DocumentId:
         document_id = self.documents[at].id
