@@ -75,6 +75,10 @@ class PassageIndex:
         spans = overview.overview_spans(self._corpus, budget, self._overview_label_cost)
         return self._context(spans, max_chars, nonce, "overview")
 
+    def prepare(self) -> None:
+        """Index now rather than at the first question."""
+        _ = self._searchable
+
     def rank(self, question: str, k: int) -> list[DocumentId]:
         """The ids of the `k` documents that match best, best first; fewer when fewer match."""
         query, candidates = self._candidates(question, max(CANDIDATES, 5 * k))

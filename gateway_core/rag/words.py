@@ -120,6 +120,8 @@ def content_words(question: str) -> list[str]:
 
 
 def _keys(word: str, style: Style) -> str:
+    if word.isascii() and word.isalpha() and (word.islower() or word.istitle()):
+        return english_stem(word.lower()) if style == "english" else word.lower()[:CUT_AT]
     if _UNSPACED_RUN.match(word):
         return pairs(word)
     if _CAMEL.search(word):
