@@ -9,7 +9,11 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from .cache import IndexCache as IndexCache
     from .cite import instructions as instructions
+    from .embed import Candidate as Candidate
+    from .embed import EmbeddingCache as EmbeddingCache
+    from .embed import rerank as rerank
     from .errors import DocumentUnreadable as DocumentUnreadable
     from .grounding import Grounding as Grounding
     from .grounding import check_citations as check_citations
@@ -22,6 +26,10 @@ if TYPE_CHECKING:
     from .passages import Quote as Quote
 
 _HOMES = {
+    "IndexCache": "cache",
+    "Candidate": "embed",
+    "EmbeddingCache": "embed",
+    "rerank": "embed",
     "DocumentUnreadable": "errors",
     "Loaded": "load",
     "load_document": "load",

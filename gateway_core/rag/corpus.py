@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from ..types import Document
+from .fulltext import BlockTable
 from .split import Outline, outline
 from .words import Style, style_of
 
@@ -21,6 +23,29 @@ class Corpus:
     def name(self, at: int) -> str:
         """What a reader is shown: the name, or `document 3` counted from 1."""
         return self.documents[at].name or f"document {at + 1}"
+
+
+@dataclass(frozen=True, slots=True)
+class Searchable:
+    """What indexing makes of a corpus, independent of ids. `spans` holds document, start and end of each block."""
+
+    table: BlockTable
+    spans: array[int]
+    outlines: tuple[Outline, ...]
+    styles: tuple[Style, ...]
+
+    @property
+    def blocks(self) -> int:
+        return len(self.spans) // 3
+
+    def span(self, block: int) -> tuple[int, int, int]:
+        document, start, end = self.spans[3 * block : 3 * block + 3]
+        return document, start, end
+
+    @property
+    def size(self) -> int:
+        """Bytes it takes in memory, about."""
+        return self.table.size + 8 * len(self.spans) + sum(64 * len(shape.starts) for shape in self.outlines)
 
 
 def with_ids(documents: Sequence[Document | str]) -> tuple[Document, ...]:

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import secrets
 import threading
+from array import array
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Protocol
 
 from ..types import Document
 from . import cite, overview
 from .clean import clean, suspicions
-from .corpus import Corpus, read, with_ids
+from .corpus import Corpus, Searchable, read, with_ids
+from .embed import Candidate
 from .fulltext import BlockTable, Row, new_table
 from .pack import Packer, Span, best_quotes
 from .passages import DocumentId, Mode, PackedContext, Passage, Quote
@@ -25,12 +27,11 @@ NAMES_TOLD = 5
 MANY_BLOCKS = 5_000  # from here on, words that stand nearly everywhere are not worth looking up
 
 
-@dataclass(slots=True)
-class _Searchable:
-    """What indexing makes: the table and, per block, its document and span."""
+class SearchableCache(Protocol):
+    """Remembers what was indexed; see `cache.IndexCache`."""
 
-    table: BlockTable
-    spans: list[tuple[int, int, int]]
+    def find(self, documents: Sequence[Document]) -> Searchable | None: ...
+    def keep(self, documents: Sequence[Document], made: Searchable) -> None: ...
 
 
 class PassageIndex:
@@ -39,12 +40,21 @@ class PassageIndex:
     Nothing is indexed before the first question that needs it, and then once. Safe to use from several threads.
     """
 
-    def __init__(self, documents: Sequence[Document | str], *, weights: Weights = DEFAULT) -> None:
+    def __init__(
+        self,
+        documents: Sequence[Document | str],
+        *,
+        weights: Weights = DEFAULT,
+        cache: SearchableCache | None = None,
+        table: Callable[[], BlockTable] = new_table,
+    ) -> None:
         self.documents = with_ids(documents)
         self._weights = weights
         self._lock = threading.RLock()
         self._corpus_: Corpus | None = None
-        self._searchable_: _Searchable | None = None
+        self._searchable_: Searchable | None = None
+        self._cache = cache
+        self._new_table = table
         self._ranked: OrderedDict[str, list[Unit]] = OrderedDict()
 
     # -- the questions ------------------------------------------------------------------------------------------
@@ -103,6 +113,19 @@ class PassageIndex:
             )
         return found
 
+    def candidates(self, question: str) -> list[Candidate]:
+        """The blocks that the words of a question found, for `embed.rerank`; its result goes to `pack` as `boosts`."""
+        _, found = self._candidates(question, CANDIDATES)
+        return [
+            Candidate(
+                block.number,
+                self.documents[block.document].text[block.start : block.end],
+                block.score,
+                self.documents[block.document].private,
+            )
+            for block in found
+        ]
+
     # -- ranking ------------------------------------------------------------------------------------------------
 
     @property
@@ -113,16 +136,24 @@ class PassageIndex:
             return self._corpus_
 
     @property
-    def _searchable(self) -> _Searchable:
+    def _searchable(self) -> Searchable:
         with self._lock:
             if self._searchable_ is None:
-                made = _Searchable(new_table(), [])
-                made.table.add(self._rows(made.spans))
-                self._searchable_ = made
+                known = self._cache.find(self.documents) if self._cache is not None else None
+                self._searchable_ = known or self._indexed()
+                self._corpus_ = Corpus(self.documents, self._searchable_.outlines, self._searchable_.styles)
             return self._searchable_
 
-    def _rows(self, spans: list[tuple[int, int, int]]) -> Iterator[Row]:
+    def _indexed(self) -> Searchable:
         corpus = self._corpus
+        made = Searchable(self._new_table(), array("L"), corpus.outlines, corpus.styles)
+        made.table.add(self._rows(corpus, made.spans))
+        if self._cache is not None:
+            self._cache.keep(self.documents, made)
+        return made
+
+    def _rows(self, corpus: Corpus, spans: array[int]) -> Iterator[Row]:
+        number = 0
         for at, document in enumerate(corpus.documents):
             style, shape, text = corpus.styles[at], corpus.outlines[at], document.text
             key_of = stems(style).__getitem__
@@ -132,8 +163,9 @@ class PassageIndex:
                 above = title
                 if head is not None and head[0] < start:
                     above = " ".join([title, *keys_of(text[head[0] : head[1]], style)])
-                yield len(spans), " ".join(map(key_of, words(text[start:end]))), above
-                spans.append((at, start, end))
+                spans.extend((at, start, end))
+                yield number, " ".join(map(key_of, words(text[start:end]))), above
+                number += 1
 
     def _rank(self, question: str, boosts: Mapping[int, float] | None) -> list[Unit]:
         with self._lock:
@@ -150,7 +182,7 @@ class PassageIndex:
 
     def _candidates(self, question: str, limit: int) -> tuple[Query, list[Block]]:
         searchable = self._searchable
-        total = len(searchable.spans)
+        total = searchable.blocks
         keys = query_keys(question, self._corpus.styles)
         holders = searchable.table.frequencies(keys)
         keys = [key for key in keys if key in holders]
@@ -160,7 +192,7 @@ class PassageIndex:
         found = searchable.table.search(telling, limit)
         named = frozenset(self._named(question))
         query = Query(tuple(keys), tuple(rarity(holders[key], total) for key in keys), wanted(question), named)
-        return query, [Block(number, *searchable.spans[number], score) for number, score in found]
+        return query, [Block(number, *searchable.span(number), score) for number, score in found]
 
     def _named(self, question: str) -> list[int]:
         """Documents whose name stands in the question."""
