@@ -55,9 +55,7 @@ class PassageIndex:
         self._searchable_: Searchable | None = None
         self._cache = cache
         self._new_table = table
-        self._ranked: OrderedDict[str, list[Unit]] = OrderedDict()
-
-    # -- the questions ------------------------------------------------------------------------------------------
+        self._ranked: OrderedDict[tuple[str, frozenset[tuple[int, float]]], list[Unit]] = OrderedDict()
 
     def pack(
         self,
@@ -97,7 +95,7 @@ class PassageIndex:
     def quotes(self, question: str, k: int = 3, max_chars: int = 400) -> list[Quote]:
         """The best `k` runs of sentences, best first, each within `max_chars`; empty when nothing matches."""
         found = []
-        for span in best_quotes(self._rank(question, None), k, max_chars):
+        for span in best_quotes(self._rank(question), k, max_chars):
             start, end = self._trimmed(span)
             document = self.documents[span.document]
             found.append(
@@ -125,8 +123,6 @@ class PassageIndex:
             )
             for block in found
         ]
-
-    # -- ranking ------------------------------------------------------------------------------------------------
 
     @property
     def _corpus(self) -> Corpus:
@@ -167,18 +163,16 @@ class PassageIndex:
                 yield number, " ".join(map(key_of, words(text[start:end]))), above
                 number += 1
 
-    def _rank(self, question: str, boosts: Mapping[int, float] | None) -> list[Unit]:
+    def _rank(self, question: str, boosts: Mapping[int, float] | None = None) -> list[Unit]:
+        asked = (question, frozenset((boosts or {}).items()))
         with self._lock:
-            if boosts is None and question in self._ranked:
-                self._ranked.move_to_end(question)
-                return self._ranked[question]
-            query, candidates = self._candidates(question, CANDIDATES)
-            ranked = rank_units(query, candidates, self._corpus, self._weights, boosts)
-            if boosts is None:
-                self._ranked[question] = ranked
-                if len(self._ranked) > REMEMBERED_QUESTIONS:
-                    self._ranked.popitem(last=False)
-            return ranked
+            if asked not in self._ranked:
+                query, candidates = self._candidates(question, CANDIDATES)
+                self._ranked[asked] = rank_units(query, candidates, self._corpus, self._weights, boosts)
+            self._ranked.move_to_end(asked)
+            if len(self._ranked) > REMEMBERED_QUESTIONS:
+                self._ranked.popitem(last=False)
+            return self._ranked[asked]
 
     def _candidates(self, question: str, limit: int) -> tuple[Query, list[Block]]:
         searchable = self._searchable
@@ -212,8 +206,6 @@ class PassageIndex:
         if overview.asks_for_count(question):
             named += [at for at, d in enumerate(self.documents[:100]) if at not in named and overview.table_card(d)]
         return named
-
-    # -- writing it down ----------------------------------------------------------------------------------------
 
     def _whole(self, max_chars: int, nonce: str) -> PackedContext | None:
         if sum(len(d.text) for d in self.documents) + cite.frame_length(nonce) > max_chars:
