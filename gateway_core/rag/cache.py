@@ -95,7 +95,7 @@ def _stored(made: Searchable, table: FullTextTable) -> bytes:
     """A length, the shape as JSON, then the image of the table."""
     shape = {
         "spans": made.spans.tolist(),
-        "outlines": [[o.is_code, o.starts, o.ends] for o in made.outlines],
+        "outlines": [[o.form, o.starts, o.ends] for o in made.outlines],
         "styles": made.styles,
     }
     head = json.dumps(shape).encode()
@@ -110,7 +110,7 @@ def _restored(stored: bytes) -> Searchable | None:
         return Searchable(
             table=FullTextTable(stored[8 + length :]),
             spans=array("L", shape["spans"]),
-            outlines=tuple(Outline(code, tuple(starts), tuple(ends)) for code, starts, ends in shape["outlines"]),
+            outlines=tuple(Outline(form, tuple(starts), tuple(ends)) for form, starts, ends in shape["outlines"]),
             styles=tuple(shape["styles"]),
         )
     except (ValueError, KeyError, TypeError, struct.error):

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from ..types import Document
 from .fulltext import BlockTable
 from .split import Outline, outline
-from .words import Style, style_of
+from .words import Style, style_of, words
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,5 +58,16 @@ def with_ids(documents: Sequence[Document | str]) -> tuple[Document, ...]:
 
 
 def read(documents: tuple[Document, ...]) -> Corpus:
-    outlines = tuple(outline(d.text, d.name) for d in documents)
+    outlines = tuple(outline(d.text, d.name, d.kind) for d in documents)
     return Corpus(documents, outlines, tuple(style_of(d.text) for d in documents))
+
+
+def names_of(documents: Sequence[Document]) -> dict[str, list[int]]:
+    """Which documents bear a name, written in lower-case words, with the ending and (from four letters) without."""
+    found: dict[str, list[int]] = {}
+    for at, document in enumerate(documents):
+        name = document.name.lower()
+        stem = name.rpartition(".")[0]
+        for called in {" ".join(words(name)), " ".join(words(stem)) if len(stem) > 3 else ""} - {""}:
+            found.setdefault(called, []).append(at)
+    return found

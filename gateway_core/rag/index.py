@@ -12,7 +12,7 @@ from typing import Protocol
 from ..types import Document
 from . import cite, overview
 from .clean import clean, suspicions
-from .corpus import Corpus, Searchable, read, with_ids
+from .corpus import Corpus, Searchable, names_of, read, with_ids
 from .embed import Candidate
 from .fulltext import BlockTable, Row, new_table
 from .pack import Packer, Span, best_quotes
@@ -22,6 +22,9 @@ from .split import blocks
 from .words import keys_of, stems, words
 
 CANDIDATES = 60
+MOST_KEYS = 500  # a whole page may be pasted as a question
+TELLING_KEYS = 64
+LONGEST_NAME = 8  # words
 REMEMBERED_QUESTIONS = 4
 NAMES_TOLD = 5
 MANY_BLOCKS = 5_000  # from here on, words that stand nearly everywhere are not worth looking up
@@ -55,6 +58,8 @@ class PassageIndex:
         self._searchable_: Searchable | None = None
         self._cache = cache
         self._new_table = table
+        self._names: dict[str, list[int]] | None = None
+        self._cards: dict[tuple[int, bool], str] = {}
         self._ranked: OrderedDict[tuple[str, frozenset[tuple[int, float]]], list[Unit]] = OrderedDict()
 
     def pack(
@@ -77,7 +82,7 @@ class PassageIndex:
         if not overview.asks_for_all(question):
             ranked = self._rank(question, boosts)
             first = self._wanted_first(question)
-            choice = Packer(ranked, lambda at: self.documents[at].text, self._label_cost).choose(budget, first)
+            choice = Packer(ranked, self._text, self._label_cost).choose(budget, first)
             if any(unit.score > 0 for unit in ranked):
                 return self._context(choice.spans, max_chars, nonce, "passages", choice.repeated)
         spans = overview.overview_spans(self._corpus, budget, self._overview_label_cost)
@@ -95,7 +100,7 @@ class PassageIndex:
     def quotes(self, question: str, k: int = 3, max_chars: int = 400) -> list[Quote]:
         """The best `k` runs of sentences, best first, each within `max_chars`; empty when nothing matches."""
         found = []
-        for span in best_quotes(self._rank(question), k, max_chars):
+        for span in best_quotes(self._rank(question), k, max_chars, self._text):
             start, end = self._trimmed(span)
             document = self.documents[span.document]
             found.append(
@@ -177,9 +182,10 @@ class PassageIndex:
     def _candidates(self, question: str, limit: int) -> tuple[Query, list[Block]]:
         searchable = self._searchable
         total = searchable.blocks
-        keys = query_keys(question, self._corpus.styles)
+        keys = query_keys(question, self._corpus.styles)[:MOST_KEYS]
         holders = searchable.table.frequencies(keys)
-        keys = [key for key in keys if key in holders]
+        rarest = sorted(holders, key=lambda key: (holders[key], key))[:TELLING_KEYS]
+        keys = [key for key in keys if key in rarest]
         telling = keys
         if total > MANY_BLOCKS:
             telling = [key for key in keys if holders[key] < total / 4] or keys
@@ -189,22 +195,21 @@ class PassageIndex:
         return query, [Block(number, *searchable.span(number), score) for number, score in found]
 
     def _named(self, question: str) -> list[int]:
-        """Documents whose name stands in the question."""
-        asked = f" {' '.join(words(question.lower()))} "
-        found = []
-        for at, document in enumerate(self.documents):
-            if not document.name:
-                continue
-            name = " ".join(words(document.name.lower()))
-            stem = " ".join(words(document.name.rpartition(".")[0].lower()))
-            if f" {name} " in asked or (len(stem) > 3 and f" {stem} " in asked):
-                found.append(at)
-        return found[:NAMES_TOLD]
+        """Documents whose name, with or without its ending, stands in the question."""
+        with self._lock:
+            if self._names is None:
+                self._names = names_of(self.documents)
+        asked = words(question.lower())
+        runs = (" ".join(asked[at : at + n]) for at in range(len(asked)) for n in range(1, LONGEST_NAME + 1))
+        found = (at for run in dict.fromkeys(runs) for at in self._names.get(run, ()))
+        return list(dict.fromkeys(found))[:NAMES_TOLD]
 
     def _wanted_first(self, question: str) -> list[int]:
         named = self._named(question)
         if overview.asks_for_count(question):
-            named += [at for at, d in enumerate(self.documents[:100]) if at not in named and overview.table_card(d)]
+            named += [
+                at for at in range(min(100, len(self.documents))) if at not in named and self._card(at, "passages")
+            ]
         return named
 
     def _whole(self, max_chars: int, nonce: str) -> PackedContext | None:
@@ -238,7 +243,9 @@ class PassageIndex:
             new = span.document != before
             before = span.document
             name = self._corpus.name(span.document)
-            parts.append(cite.label(n, nonce, name if new else "", place, self._card(document, mode) if new else ""))
+            parts.append(
+                cite.label(n, nonce, name if new else "", place, self._card(span.document, mode) if new else "")
+            )
             parts.append(clean(text, nonce, is_code=self._corpus.outlines[span.document].is_code))
             passages.append(
                 Passage(n, self._id(span.document), name, start, end, text, place, span.score, suspicions(text))
@@ -250,8 +257,13 @@ class PassageIndex:
         start = span.start + len(piece) - len(piece.lstrip())
         return start, max(start, span.start + len(piece.rstrip()))
 
-    def _card(self, document: Document, mode: Mode) -> str:
-        return overview.card(document) if mode == "overview" else overview.table_card(document)
+    def _card(self, at: int, mode: Mode) -> str:
+        """Counted once: a large table takes its time."""
+        known = (at, mode == "overview")
+        if known not in self._cards:
+            count = overview.card if mode == "overview" else overview.table_card
+            self._cards[known] = count(self.documents[at])
+        return self._cards[known]
 
     def _label_cost(self, at: int, offset: int, with_name: bool) -> int:
         return self._cost(at, offset, with_name, "passages")
@@ -261,8 +273,11 @@ class PassageIndex:
 
     def _cost(self, at: int, offset: int, with_name: bool, mode: Mode) -> int:
         document = self.documents[at]
-        name, card = (self._corpus.name(at), self._card(document, mode)) if with_name else ("", "")
+        name, card = (self._corpus.name(at), self._card(at, mode)) if with_name else ("", "")
         return len(cite.label(0, "", name, document.place_of(offset), card)) - len(cite.label(0, ""))
+
+    def _text(self, at: int) -> str:
+        return self.documents[at].text
 
     def _id(self, at: int) -> DocumentId:
         document_id = self.documents[at].id
