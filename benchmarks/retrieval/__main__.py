@@ -2,6 +2,7 @@
 
     python -m benchmarks.retrieval --data DIR [--sets a,b] [--most 60] [--ablate]
     python -m benchmarks.retrieval --scale [1,10,100]
+    python -m benchmarks.retrieval --loading
 
 DIR holds *.json files of two kinds, told apart by "task":
 
@@ -52,7 +53,12 @@ def main() -> None:
     parser.add_argument("--most", type=int, help="questions a bundle, at most")
     parser.add_argument("--ablate", action="store_true", help="our method with one idea taken away at a time")
     parser.add_argument("--scale", nargs="?", const="1,10,100", help="megabytes, with commas")
+    parser.add_argument("--loading", action="store_true", help="CPU time of loading files")
     chosen = parser.parse_args()
+    if chosen.loading:
+        from . import loading
+
+        loading.main()
     if chosen.scale:
         scale.main([int(size) for size in chosen.scale.split(",")])
     if chosen.data:

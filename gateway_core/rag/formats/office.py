@@ -11,6 +11,8 @@ from .parsed import Parsed, Unreadable
 
 _DIGITS = re.compile(r"\d+")
 _DATE_FORMATS = frozenset([*range(14, 23), *range(27, 37), *range(45, 48), *range(50, 59)])
+_HIDDEN_TEXT = "hidden text left out"
+_WHITE_TEXT = "holds white text, which a reader may not see"
 _QUOTED = re.compile(r"\"[^\"]*\"|\\.|\[[^\]]*\]")
 
 
@@ -64,14 +66,24 @@ def _docx_part(container: Container, part: str, headings: dict[str, int], parsed
     line: list[str] = []
     level = depth = 0
     cells: list[str] = []
-    in_text = False
+    in_text = hidden = False
     for step, tag, attributes in container.xml(part):
         if step == "text":
-            if in_text:
+            if in_text and not hidden:
                 line.append(tag)
+            elif in_text and _HIDDEN_TEXT not in parsed.warnings:
+                parsed.warnings.append(_HIDDEN_TEXT)
         elif step == "start":
             if tag in ("t", "delText"):
                 in_text = tag == "t"  # deleted text of a tracked change is not part of the document
+            elif tag == "r":
+                hidden = False
+            elif tag == "vanish":
+                hidden = attributes.get("val") not in ("0", "false")
+            elif (
+                tag == "color" and attributes.get("val", "").upper() == "FFFFFF" and _WHITE_TEXT not in parsed.warnings
+            ):
+                parsed.warnings.append(_WHITE_TEXT)
             elif tag == "pStyle":
                 level = headings.get(attributes.get("val", ""), 0)
             elif tag == "tab":

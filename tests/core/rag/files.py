@@ -47,6 +47,13 @@ def word(*paragraphs: str, table: list[list[str]] | None = None) -> bytes:
     return _saved(document.save)
 
 
+def word_with_hidden_run(seen: str, hidden: str) -> bytes:
+    document = docx.Document()
+    paragraph = document.add_paragraph(seen)
+    paragraph.add_run(hidden).font.hidden = True
+    return _saved(document.save)
+
+
 def slides(*texts: str, notes: str = "") -> bytes:
     show = pptx.Presentation()
     for text in texts:
