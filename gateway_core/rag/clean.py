@@ -24,6 +24,7 @@ _CONTROL_TOKEN = re.compile(
     r"|<</?SYS>>",
     re.IGNORECASE,
 )
+_OPENER = re.compile(r"<(?=[|｜])")  # whatever stands between: no token of this kind can begin
 _FENCE = re.compile(r"<<(?=\s*/?\s*(?:doc|end)\w*)|(?<=\w)>>(?=\s*$)", re.IGNORECASE | re.MULTILINE)
 _CITATION = re.compile(r"[\[【［]\s*(\^?\d{1,3}(?:\s*[,;–-]\s*\d{1,3})*)\s*[\]】］]")
 _LINE_CITATION = re.compile(r"^([ \t]*)[\[【［]\s*(\^?\d{1,3}(?:\s*[,;–-]\s*\d{1,3})*)\s*[\]】］]", re.MULTILINE)
@@ -99,8 +100,8 @@ def clean(text: str, nonce: str = "", *, is_code: bool = False) -> str:
     """The text as a model may read it: nothing invisible, no model control token, no fence, no `[3]` of its own."""
     if not text.isprintable():  # line ends are not printable, so this only spares one-liners
         text = _INVISIBLE.sub("", text)
-    text = _CONTROL_TOKEN.sub(lambda found: found.group().translate(_SOFTER).replace("｜", "|"), text)
-    text = _FENCE.sub(lambda found: found.group().translate(_SOFTER), text)
+    for frame in (_CONTROL_TOKEN, _OPENER, _FENCE):
+        text = frame.sub(lambda found: found.group().translate(_SOFTER), text)
     if nonce:
         text = text.replace(nonce, nonce[::-1] if nonce != nonce[::-1] else "-" * len(nonce))
     if is_code:  # an index like row[0] must stay what it is

@@ -58,7 +58,7 @@ HONEST = [
     "من جانب آخر می‌خواهم بدانم چرا این کار را کردید",
     "The family 👨‍👩‍👧 was happy.",
 ]
-TOKENS = re.compile(r"<[|｜]|[|｜]>|</?s>|\[/?INST\]|<<SYS>>|<(?:start|end)_of_turn>", re.IGNORECASE)
+TOKENS = re.compile(r"<[|｜]|</?s>|\[/?INST\]|<<SYS>>|<(?:start|end)_of_turn>", re.IGNORECASE)
 INVISIBLE = re.compile("[\u200b-\u200f\u202a-\u202e\u2060-\u206f\ufeff\U000e0000-\U000e007f\x00-\x08]")
 
 
@@ -118,4 +118,4 @@ def test_law_cleaning_leaves_nothing_to_clean_and_never_makes_longer(text: str):
     assert len(once) <= len(text)
     assert not INVISIBLE.search(once)
     assert f"<<end {NONCE}>>" not in once
-    assert not re.search(r"<\|[^<>\n]{1,60}?\|>|\[/?INST\]|</?s>", once)
+    assert not re.search(r"<\||\[/?INST\]|</?s>", once)
