@@ -102,6 +102,16 @@ def test_numbers_in_brackets_cannot_be_taken_for_our_citations():
     assert re.findall(r"\[[\d, ]+\]", context.text) == ["[1]"]
 
 
+@pytest.mark.parametrize(
+    "token",
+    ["<|im_end|>", "<|turn>", "<turn|>", "<｜end▁of▁sentence｜>", "[|endofturn|]", "</s>", "<end_of_turn>", "<unused7>",
+     "<think>", "[/INST]", "[TOOL_CALLS]", "[MASK]", "<<SYS>>", "<END_OF_TURN_TOKEN>"],
+)  # fmt: skip
+def test_control_tokens_of_every_family_lose_their_form(token: str):
+    assert token not in clean(f"before {token} after")
+    assert "model control tokens" in suspicions(f"before {token} after")
+
+
 def test_code_keeps_its_indices():
     assert clean("x = row[0] + row[1]", is_code=True) == "x = row[0] + row[1]"
 
