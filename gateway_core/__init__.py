@@ -1,1 +1,102 @@
 """The failover core. The public names are resolved when first used, so that importing the package stays light."""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False  # type checkers take the name for true; importing `typing` costs `--help` more than argparse does
+if TYPE_CHECKING:
+    from typing import Any
+
+    from .blocking import BlockingGateway
+    from .errors import (
+        AllTiersFailed,
+        AnswerInterrupted,
+        GatewayError,
+        PromptRefused,
+        PromptTooLong,
+        SettingsInvalid,
+        TierFailed,
+    )
+    from .gateway import Gateway, Health, Status
+    from .replies import problem_of, reply_of
+    from .settings import Settings
+    from .types import (
+        Answer,
+        Attempt,
+        AttemptOutcome,
+        Delta,
+        Document,
+        Done,
+        Event,
+        Message,
+        Meta,
+        OnInterrupt,
+        Reason,
+        Segment,
+        SegmentStarted,
+        Source,
+        Usage,
+    )
+
+__all__ = [
+    "AllTiersFailed",
+    "Answer",
+    "AnswerInterrupted",
+    "Attempt",
+    "AttemptOutcome",
+    "BlockingGateway",
+    "Delta",
+    "Document",
+    "Done",
+    "Event",
+    "Gateway",
+    "GatewayError",
+    "Health",
+    "Message",
+    "Meta",
+    "OnInterrupt",
+    "PromptRefused",
+    "PromptTooLong",
+    "Reason",
+    "Segment",
+    "SegmentStarted",
+    "Settings",
+    "SettingsInvalid",
+    "Source",
+    "Status",
+    "TierFailed",
+    "Usage",
+    "problem_of",
+    "reply_of",
+]
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "BlockingGateway": "blocking",
+    "Gateway": "gateway",
+    "Health": "gateway",
+    "Settings": "settings",
+    "Status": "gateway",
+    "problem_of": "replies",
+    "reply_of": "replies",
+    **dict.fromkeys(
+        (
+            "AllTiersFailed",
+            "AnswerInterrupted",
+            "GatewayError",
+            "PromptRefused",
+            "PromptTooLong",
+            "SettingsInvalid",
+            "TierFailed",
+        ),
+        "errors",
+    ),
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    return getattr(import_module(f".{_HOMES.get(name, 'types')}", __name__), name)

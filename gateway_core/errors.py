@@ -29,6 +29,30 @@ from .types import Answer, Attempt, Reason
 Effect = Literal["counts", "waits", "nothing"]
 
 ONE_HOUR = 3600.0
+SOON = 5.0  # seconds: when a failure may pass by itself and nobody named a time
+
+_PASSING = frozenset(
+    {
+        Reason.RESET,
+        Reason.PROTOCOL,
+        Reason.CONNECT_TIMEOUT,
+        Reason.FIRST_TOKEN_TIMEOUT,
+        Reason.THINKING_TIMEOUT,
+        Reason.STALLED,
+        Reason.DEADLINE,
+        Reason.CLOCK_GAP,
+        Reason.UPSTREAM_5XX,
+        Reason.UPSTREAM_ERROR,
+        Reason.BAD_PAYLOAD,
+        Reason.EMPTY_BODY,
+        Reason.TRUNCATED,
+        Reason.OFFLINE,
+        Reason.DNS,
+        Reason.COURTESY_LIMIT,
+        Reason.BUSY,
+        Reason.PROBE_IN_FLIGHT,
+    }
+)
 
 
 class GatewayError(Exception):
@@ -151,6 +175,8 @@ class AllTiersFailed(GatewayError):
     def retry_after(self) -> float | None:
         """Seconds until waiting alone may help; `None` when only the user can mend it."""
         waits = [a.retry_after for a in self.attempts if a.retry_after is not None and math.isfinite(a.retry_after)]
+        if any(a.retry_after is None and a.reason in _PASSING for a in self.attempts):
+            waits.append(SOON)
         return min(waits) if waits else None
 
 

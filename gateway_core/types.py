@@ -79,7 +79,6 @@ class Reason(StrEnum):
     PROBE_IN_FLIGHT = "probe_in_flight"
     COURTESY_LIMIT = "courtesy_limit"
     LOCAL_ONLY = "local_only"
-    NOT_CHOSEN = "not_chosen"
     NO_DOCUMENTS = "no_documents"
     CANNOT_CONTINUE = "cannot_continue"
     UNSUPPORTED = "unsupported"
@@ -91,6 +90,15 @@ class Reason(StrEnum):
     STREAM_INTERRUPTED = "stream_interrupted"
     NO_TIER_ANSWERED = "no_tier_answered"
     INVALID_REQUEST = "invalid_request"
+    UNSUPPORTED_MEDIA_TYPE = "unsupported_media_type"
+    REQUEST_TIMEOUT = "request_timeout"
+    KEY_REUSED = "key_reused"
+    NOT_FOUND = "not_found"
+    METHOD_NOT_ALLOWED = "method_not_allowed"
+    HOST_REFUSED = "host_refused"
+    CROSS_SITE = "cross_site"
+    TOKEN_NEEDED = "token_needed"
+    SHUTTING_DOWN = "shutting_down"
     INTERNAL = "internal"
 
 
@@ -101,6 +109,14 @@ class Message:
     role: Role
     content: str
     extra: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def text(self) -> str:
+        """The words, without pictures and other parts."""
+        if isinstance(self.content, str):
+            return self.content
+        parts = [part.get("text") for part in self.content if isinstance(part, dict)]
+        return "".join(part for part in parts if isinstance(part, str))
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,7 +202,7 @@ class Prompt:
 
     @property
     def chars(self) -> int:
-        return sum(len(m.content) for m in self.messages)
+        return sum(len(m.text) for m in self.messages)
 
     @property
     def can_be_spliced(self) -> bool:
@@ -194,6 +210,20 @@ class Prompt:
         wants = self.passthrough
         form = wants.get("response_format") or {}
         return not wants.get("tools") and form.get("type", "text") == "text"
+
+    def for_call(
+        self, model: str | None, max_tokens: int | None, temperature: float | None, passthrough: Mapping[str, Any]
+    ) -> Prompt:
+        """With the caller's wishes, in every refitted form too."""
+        refit = self.refit
+        return replace(
+            self,
+            model=model,
+            max_tokens=max_tokens,
+            temperature=temperature,
+            passthrough=passthrough,
+            refit=refit and (lambda chars: refit(chars).for_call(model, max_tokens, temperature, passthrough)),
+        )
 
     def with_messages(self, *extra: Message) -> Prompt:
         return replace(self, messages=(*self.messages, *extra))

@@ -1,0 +1,1 @@
+"""Who is asked, in what order, until when; and what happens when an answer breaks off."""

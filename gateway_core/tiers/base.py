@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from ..deadline import Deadline
-from ..types import Chunk, Prompt
+from ..types import Chunk, Prompt, Reason
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +25,15 @@ class Call:
     deadline: Deadline
     connect_timeout: float
     sent: Callable[[], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Missing:
+    """Why a rung cannot be asked at all, and the one cure."""
+
+    why: str
+    cure: str
+    reason: Reason = Reason.NOT_CONFIGURED
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,26 +60,36 @@ class Tier(Protocol):
 
     `identity` names the account behind the rung (backend, origin of the base URL, fingerprint of the credential):
     circuits are kept by it, so that a new credential starts with a closed circuit. `None`: no circuit.
+    `leaves_laptop`: prompts go to another machine; under `local_only` such a rung is not asked.
     `can_prefill`: a last assistant message is carried on from its last character.
     `can_continue`: may go on with another tier's sentence. `needs_documents`: answers only from documents.
     `is_model`: a language model answers (the extractive answerer is none).
     `address`: host and port it would really connect to (its proxy, if one is used); `None`: nothing to reach.
     """
 
-    backend: str
-    mode: str
-    identity: str | None
-    needs_internet: bool
-    can_prefill: bool
-    can_continue: bool
-    needs_documents: bool
-    is_model: bool
-    address: tuple[str, int] | None
+    @property
+    def backend(self) -> str: ...
+    @property
+    def mode(self) -> str: ...
+    @property
+    def identity(self) -> str | None: ...
+    @property
+    def leaves_laptop(self) -> bool: ...
+    @property
+    def can_prefill(self) -> bool: ...
+    @property
+    def can_continue(self) -> bool: ...
+    @property
+    def needs_documents(self) -> bool: ...
+    @property
+    def is_model(self) -> bool: ...
+    @property
+    def address(self) -> tuple[str, int] | None: ...
 
     def stream(self, prompt: Prompt, call: Call) -> AsyncGenerator[Chunk, None]: ...
 
-    def missing(self) -> TierInfo | None:
-        """Why the rung cannot be asked at all (no token, no key), with the cure; `None` when it can."""
+    def missing(self) -> Missing | None:
+        """Why the rung cannot be asked at all (no token, no key); `None` when it can."""
         ...
 
     def refuses(self, prompt: Prompt) -> str | None:
@@ -85,4 +104,29 @@ class Tier(Protocol):
         """For status: cheap, never a paid route, never raises."""
         ...
 
+    async def prepare(self) -> None:
+        """Before each plan: find out, without the network, what `missing` and `identity` need; cheap when known."""
+        ...
+
+    def forget(self) -> None:
+        """After a reset by hand: what was refused may be tried again."""
+        ...
+
+    async def quota_is_back(self) -> bool:
+        """A free look whether used-up credits have come back before their date; `False` where there is none."""
+        ...
+
     async def aclose(self) -> None: ...
+
+
+class TierDefaults:
+    """For tiers that have nothing to prepare, to forget or to look up."""
+
+    async def prepare(self) -> None:
+        return
+
+    def forget(self) -> None:
+        return
+
+    async def quota_is_back(self) -> bool:
+        return False

@@ -1,0 +1,157 @@
+"""The gateway for code that does not await: one background thread runs the event loop.
+
+Ctrl-C cancels the request, which closes the connection to the provider at once. A forked child starts a gateway of
+its own: threads and sockets do not survive a fork.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import queue
+import sys
+import threading
+from collections.abc import Callable, Coroutine, Iterator, Sequence
+from concurrent.futures import Future, wait
+from contextlib import aclosing
+from typing import Any, TypeVar
+
+from .gateway import Gateway, Health, Status
+from .settings import Settings
+from .types import Answer, Document, Event
+
+T = TypeVar("T")
+
+LONGEST_GOODBYE = 5.0  # seconds that a connection may take to close before it is left to the end of the process
+_TICK = 0.2 if sys.platform == "win32" else None
+
+
+class BlockingGateway:
+    """`Gateway` without await; same methods, arguments and errors. Close it, or use it as a context manager."""
+
+    def __init__(self, build: Callable[[], Gateway]) -> None:
+        self._build = build
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._thread: threading.Thread | None = None
+        self._gateway: Gateway | None = None
+        self._owner = 0
+        self._lock = threading.Lock()
+
+    @classmethod
+    def from_settings(cls, settings: Settings | None = None) -> BlockingGateway:
+        chosen = settings or Settings.load()
+        return cls(lambda: Gateway.from_settings(chosen))
+
+    def __enter__(self) -> BlockingGateway:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    def ask(self, prompt: str, **options: Any) -> Answer:
+        return self._call(lambda gateway: gateway.ask(prompt, **options))
+
+    def ask_documents(self, prompt: str, documents: Sequence[Document | str], **options: Any) -> Answer:
+        return self._call(lambda gateway: gateway.ask_documents(prompt, documents, **options))
+
+    def stream(self, prompt: str, **options: Any) -> Iterator[Event]:
+        """The events as they come. Closing the iterator, or Ctrl-C while waiting, cancels the request.
+
+        One task reads the whole stream: closing a generator from a second task fails while the first is inside it.
+        """
+        events: queue.SimpleQueue[Event | None] = queue.SimpleQueue()
+        begun, ended = threading.Event(), threading.Event()
+
+        async def read(gateway: Gateway) -> None:
+            begun.set()
+            try:
+                async with aclosing(gateway.stream(prompt, **options)) as stream:
+                    async for event in stream:
+                        events.put(event)
+            finally:
+                ended.set()
+                events.put(None)
+
+        reading = self._start(read)
+        try:
+            while (event := _next(events)) is not None:
+                yield event
+            _result(reading)
+        finally:
+            reading.cancel()
+            if begun.is_set():
+                ended.wait(LONGEST_GOODBYE)
+
+    def status(self) -> Status:
+        return self._call(lambda gateway: gateway.status())
+
+    def health(self) -> Health:
+        return self._call(lambda gateway: gateway.health())
+
+    def reset(self) -> None:
+        self._call(lambda gateway: gateway.reset())
+
+    def close(self) -> None:
+        with self._lock:
+            loop, gateway, thread = self._loop, self._gateway, self._thread
+            self._loop = self._gateway = self._thread = None
+        if loop is None or thread is None or self._owner != os.getpid():
+            return
+        if gateway is not None:
+            wait([asyncio.run_coroutine_threadsafe(gateway.aclose(), loop)], LONGEST_GOODBYE)
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join(LONGEST_GOODBYE)
+
+    def _call(self, work: Callable[[Gateway], Coroutine[Any, Any, T]]) -> T:
+        future = self._start(work)
+        try:
+            return _result(future)
+        finally:
+            # Ctrl-C arrives in this thread: the request must not go on without us.
+            future.cancel()
+
+    def _start(self, work: Callable[[Gateway], Coroutine[Any, Any, T]]) -> Future[T]:
+        loop, gateway = self._running()
+        return asyncio.run_coroutine_threadsafe(work(gateway), loop)
+
+    def _running(self) -> tuple[asyncio.AbstractEventLoop, Gateway]:
+        with self._lock:
+            if self._loop is None or self._owner != os.getpid():
+                self._loop, self._gateway, self._owner = asyncio.new_event_loop(), None, os.getpid()
+                self._thread = threading.Thread(target=_run, args=(self._loop,), name="ai-gateway", daemon=True)
+                self._thread.start()
+            if self._gateway is None:
+
+                async def build() -> Gateway:
+                    return self._build()
+
+                self._gateway = _result(asyncio.run_coroutine_threadsafe(build(), self._loop))
+            return self._loop, self._gateway
+
+
+def _result(future: Future[T]) -> T:
+    """The future's result. On Windows a wait without an end cannot be broken by Ctrl-C."""
+    while not wait([future], _TICK).done:
+        pass
+    return future.result()
+
+
+def _next(events: queue.SimpleQueue[Event | None]) -> Event | None:
+    while True:
+        try:
+            return events.get(timeout=_TICK)
+        except queue.Empty:
+            continue
+
+
+def _run(loop: asyncio.AbstractEventLoop) -> None:
+    asyncio.set_event_loop(loop)
+    try:
+        loop.run_forever()
+        if left := asyncio.all_tasks(loop):
+            for task in left:
+                task.cancel()
+            loop.run_until_complete(asyncio.wait(left, timeout=LONGEST_GOODBYE))
+        loop.run_until_complete(loop.shutdown_asyncgens())
+    finally:
+        loop.close()

@@ -1,0 +1,132 @@
+"""The command line as a table. Imports argparse and nothing more: `--help` must not wait for the gateway."""
+
+from __future__ import annotations
+
+import argparse
+import os
+
+from .. import __version__
+
+PROGRAM = "ai-gateway"
+
+DESCRIPTION = (
+    "Ask GitHub Copilot, else a cloud LLM, else a model on this laptop. The answer comes from the first that can."
+)
+
+ENDING = """\
+exit codes
+  0    answered
+  1    the answer could not be written, or an error of our own
+  2    wrong usage or a wrong setting
+  3    no tier could answer, or the answer broke off (what came stands on standard output)
+  130  stopped by Ctrl-C (what came stands on standard output)
+
+Settings come from the environment and a .env file in the working directory.
+"""
+
+ASK_ENDING = """\
+examples
+  ai-gateway ask "What is a monad?"
+  ai-gateway ask "What about refunds?" -d policy.txt -d faq.md
+  git diff | ai-gateway ask "Review this change." -d -
+  ai-gateway ask --json "Name three rivers."
+
+Into a pipe the answer is written once it is whole. Who answered, and why, goes to standard error.
+"""
+
+
+class Help(argparse.RawDescriptionHelpFormatter):
+    """argparse's own, minus the import of shutil for the width of the terminal."""
+
+    def __init__(self, prog: str, **options: object) -> None:
+        options = {"max_help_position": 28, "width": _columns(), **options}
+        super().__init__(prog, **options)  # type: ignore[arg-type]
+
+
+def _columns() -> int:
+    told = os.environ.get("COLUMNS", "")
+    if told.isdigit() and int(told) > 0:
+        return int(told) - 2
+    try:
+        return max(40, os.get_terminal_size().columns - 2)
+    except (OSError, ValueError):
+        return 98
+
+
+def parser() -> argparse.ArgumentParser:
+    """The whole table. `options.command` names the module of this package that does the work."""
+    main = argparse.ArgumentParser(
+        PROGRAM, description=DESCRIPTION, epilog=ENDING, formatter_class=Help, allow_abbrev=False
+    )
+    main.add_argument("--version", action="version", version=f"{PROGRAM} {__version__}")
+    commands = main.add_subparsers(dest="command", metavar="COMMAND", title="commands")
+
+    def command(name: str, summary: str, ending: str | None = None) -> argparse.ArgumentParser:
+        return commands.add_parser(
+            name, help=summary, description=f"{summary}.", epilog=ending, formatter_class=Help, allow_abbrev=False
+        )
+
+    _ask(command("ask", "ask, and write the answer to standard output", ASK_ENDING))
+    serve = command("serve", "serve the REST API and the chat page on this laptop")
+    serve.add_argument("--host", help="address to listen on (AI_GATEWAY_HOST, else 127.0.0.1)")
+    serve.add_argument("--port", type=_port, help="port to listen on (AI_GATEWAY_PORT, else 8000); 0: any free one")
+    serve.add_argument("--no-ui", dest="ui", action="store_false", help="the API alone, without the chat page")
+    status = command("status", "show who would be asked, and what each other tier lacks")
+    status.add_argument("--json", action="store_true", help="what GET /status replies")
+    command("reset", "close every circuit and forget every wait")
+    return main
+
+
+def _ask(ask: argparse.ArgumentParser) -> None:
+    ask.add_argument("prompt", nargs="?", metavar="PROMPT", help="the question; without it, or as -, standard input")
+    ask.add_argument(
+        "-d", "--document", dest="documents", action="append", default=[], metavar="FILE",
+        help="answer from this file, citing it; may be given several times; -: standard input",
+    )  # fmt: skip
+    ask.add_argument("--system", metavar="TEXT", help="instructions that stand before the question")
+    ask.add_argument("--tier", choices=("copilot", "cloud", "local"), help="ask this tier and no other")
+    ask.add_argument("--model", help="the model to ask for")
+    ask.add_argument("--local-only", action="store_true", help="nothing leaves this laptop")
+    ask.add_argument(
+        "--on-interrupt", choices=("continue", "restart", "stop"),
+        help="when an answer breaks off: the next tier goes on, starts anew, or the answer ends there",
+    )  # fmt: skip
+    ask.add_argument("--max-tokens", type=_count, metavar="N", help="longest answer, in tokens")
+    ask.add_argument("--max-context-chars", type=_count, metavar="N", help="how much of the documents is sent")
+    ask.add_argument("--deadline", type=_seconds, metavar="SECONDS", help="for all tiers together")
+    form = ask.add_mutually_exclusive_group()
+    form.add_argument(
+        "--stream", action=argparse.BooleanOptionalAction,
+        help="write the answer as it grows (in a terminal that is the rule)",
+    )  # fmt: skip
+    form.add_argument("--json", action="store_true", help="the REST reply with details, or the problem, as JSON")
+
+
+def _count(text: str) -> int:
+    try:
+        number = int(text)
+    except ValueError:
+        number = 0
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1")
+    return number
+
+
+def _seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = 0.0
+    if not 0 < seconds <= 86400:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds, above 0 and up to 86400")
+    return seconds
+
+
+def _port(text: str) -> int:
+    try:
+        port = int(text)
+    except ValueError:
+        port = -1
+    if not 0 <= port <= 65535:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a port from 0 to 65535")
+    return port

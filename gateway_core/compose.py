@@ -1,0 +1,184 @@
+"""From a question, earlier turns and documents to the prompt a tier is asked. Refuses what no tier could read.
+
+Documents travel only in the user's turn, as numbered passages inside a fence; the question follows them, and a
+reminder follows the question, because small models heed what they read last.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from .errors import PromptRefused
+from .types import Answer, Document, Message, Prompt, Reason, Role, Source
+
+if TYPE_CHECKING:
+    from .rag import PackedContext, PassageIndex
+
+LONGEST_PROMPT = 2_000_000  # characters
+LEAST_CONTEXT = 200  # characters: less is no help to anybody
+QUOTES = 3
+QUOTE_CHARS = 400
+REMINDER = "Answer from the numbered passages above and cite them like [1]."
+ROLES = ("system", "user", "assistant", "tool")
+
+
+@dataclass(frozen=True, slots=True)
+class NumberedQuote:
+    """A passage the extractive answerer quotes."""
+
+    n: int
+    document: str
+    name: str
+    start: int
+    end: int
+    text: str
+    place: str | None = None
+
+
+class Composer:
+    """Makes prompts, and checks answers against what was sent. Keeps the indexes of the last sets of documents."""
+
+    def __init__(self, index: Callable[[Sequence[Document]], PassageIndex] | None = None) -> None:
+        self._index = index or _new_index
+
+    def compose(
+        self,
+        question: str | None,
+        *,
+        documents: Sequence[Document | str] | None = None,
+        system: str | None = None,
+        messages: Sequence[Message | Mapping[str, Any]] = (),
+        max_context_chars: int = 4000,
+    ) -> Prompt:
+        """Raises `PromptRefused` naming the field. Indexes the documents: not quick when they are large.
+
+        Without a question `messages` are the whole conversation, asked as it stands.
+        """
+        if question is None:
+            return _conversation((*_system(system), *_earlier(messages)))
+        readable(question, "prompt")
+        if not question.strip():
+            raise PromptRefused("the prompt is empty", field="prompt", cure="write a question")
+        turns = (*_system(system), *_earlier(messages))
+        if documents is None:
+            return Prompt((*turns, Message("user", question)), question=question)
+        texts = _documents(documents)
+        index = self._index(texts)
+
+        def fitted(context_chars: int) -> Prompt:
+            packed = index.pack(question, context_chars)
+            sources = tuple(
+                Source(p.n, p.name or str(p.document), p.start, p.end, p.text, place=p.place) for p in packed.passages
+            )
+            message = Message("user", _with_context(question, packed))
+            return Prompt(
+                (*turns, message), question=question, documents=texts, sources=sources, notes=tuple(packed.notes)
+            )
+
+        first = fitted(max_context_chars)
+        beside = first.chars - sum(len(s.text) for s in first.sources)
+
+        def refit(max_chars: int) -> Prompt:
+            return fitted(max(LEAST_CONTEXT, min(max_context_chars, max_chars - beside)))
+
+        return replace(first, refit=refit)
+
+    def quotes(self, prompt: Prompt) -> list[NumberedQuote]:
+        """The passages that match the question best, for an answer without a model."""
+        found = self._index(prompt.documents).quotes(prompt.question, QUOTES, QUOTE_CHARS)
+        return [
+            NumberedQuote(n, q.name or str(q.document), q.name or str(q.document), q.start, q.end, q.text, q.place)
+            for n, q in enumerate(found, 1)
+        ]
+
+    def checked(self, prompt: Prompt, answer: Answer) -> Answer:
+        """The answer with its sources marked as cited or not, and what its citations are worth."""
+        if not prompt.documents:
+            return answer
+        if answer.mode == "extractive":
+            quoted = self.quotes(prompt)
+            return replace(
+                answer,
+                sources=tuple(Source(q.n, q.document, q.start, q.end, q.text, True, q.place) for q in quoted),
+            )
+        cited = {int(n) for n in re.findall(r"\[(\d+)\]", answer.text)}
+        return replace(answer, sources=tuple(replace(s, cited=s.n in cited) for s in answer.sources))
+
+
+def _new_index(documents: Sequence[Document]) -> PassageIndex:
+    from .rag import PassageIndex
+
+    return PassageIndex(documents)
+
+
+def _with_context(question: str, packed: PackedContext) -> str:
+    from .rag import instructions
+
+    return f"{instructions(packed.nonce)}\n\n{packed.text}\n\nQuestion: {question}\n\n{REMINDER}"
+
+
+def _documents(documents: Sequence[Document | str]) -> tuple[Document, ...]:
+    if not documents:
+        raise PromptRefused("documents is empty", field="documents", cure="send at least one text, or leave it out")
+    texts = []
+    for number, document in enumerate(documents):
+        if isinstance(document, str):
+            document = Document(document)
+        readable(document.text, f"documents[{number}]", longest=None)
+        texts.append(document if document.id is not None else replace(document, id=number))
+    if not any(d.text.strip() for d in texts):
+        raise PromptRefused("the documents hold no text", field="documents", cure="send documents with text in them")
+    return tuple(texts)
+
+
+def _system(system: str | None) -> list[Message]:
+    return [] if system is None else [Message("system", readable(system, "system"))]
+
+
+def _conversation(turns: tuple[Message, ...]) -> Prompt:
+    last = next((turn for turn in reversed(turns) if turn.role != "system"), None)
+    if last is None:
+        raise PromptRefused("messages hold no question", field="messages", cure="add a message of the role user")
+    return Prompt(turns, question=next((t.text for t in reversed(turns) if t.role == "user"), last.text))
+
+
+def _earlier(messages: Sequence[Message | Mapping[str, Any]]) -> list[Message]:
+    turns = []
+    for number, turn in enumerate(messages):
+        if not isinstance(turn, Message):
+            role: Role = turn.get("role")  # type: ignore[assignment]
+            content = turn.get("content")
+            if role not in ROLES or not isinstance(content, str):
+                raise PromptRefused(
+                    f"messages[{number}] must have a role ({', '.join(ROLES)}) and a text as content",
+                    field=f"messages[{number}]",
+                )
+            turn = Message(role, content)
+        readable(turn.text, f"messages[{number}]")
+        turns.append(turn)
+    return turns
+
+
+def readable(text: str, field: str, longest: int | None = LONGEST_PROMPT) -> str:
+    """The text itself, if a tier can read it; else `PromptRefused`."""
+    if not isinstance(text, str):
+        raise PromptRefused(f"{field} must be a text", field=field)
+    if longest is not None and len(text) > longest:
+        refused = PromptRefused(
+            f"{field} has {len(text):,} characters; at most {longest:,} are read", field=field,
+            cure="send long texts as documents",
+        )  # fmt: skip
+        refused.reason = Reason.TOO_LARGE
+        raise refused
+    if "\0" in text:
+        raise PromptRefused(f"{field} holds a NUL character", field=field, cure="send text, not binary data")
+    try:
+        text.encode()
+    except UnicodeEncodeError as exc:
+        raise PromptRefused(
+            f"{field} holds half a surrogate pair at character {exc.start}", field=field, cure="send valid Unicode"
+        ) from None
+    return text

@@ -1,0 +1,364 @@
+"""The one door: everything below is built here, from `Settings`, and handed down as small values."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import aclosing
+from dataclasses import asdict, dataclass, replace
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from . import __version__
+from .circuit import CircuitPolicy, CircuitState, CircuitStore, MemoryStore, allow_probe, reset
+from .clock import Clock, SystemClock
+from .compose import Composer
+from .deadline import Deadline
+from .errors import ONE_HOUR, PromptRefused
+from .routing.course import Ask
+from .routing.router import Router
+from .routing.watch import Limits
+from .settings import Settings
+from .telemetry import Telemetry, log_happening
+from .tiers.base import Tier, TierInfo
+from .types import Answer, Document, Done, Event, Message, OnInterrupt, Prompt, Reason
+
+if TYPE_CHECKING:
+    from .connectivity import ConnectivityGate
+    from .tiers.http import Http
+
+
+# What a cut cable looks like to a circuit: when the network is back, such a circuit may be probed at once.
+LOST_WAYS = frozenset(
+    {
+        Reason.DNS,
+        Reason.CONNECT_TIMEOUT,
+        Reason.CONNECT_REFUSED,
+        Reason.RESET,
+        Reason.FIRST_TOKEN_TIMEOUT,
+        Reason.STALLED,
+    }
+)
+
+
+@dataclass(frozen=True, slots=True)
+class CircuitStatus:
+    """`reopens_in`: seconds until the tier may be asked again; `None` when nothing stands in the way or only a new
+    credential helps."""
+
+    state: str
+    failures: int = 0
+    reason: str | None = None
+    reopens_in: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TierStatus:
+    """One rung as a status page shows it. `available`: the next plain request would ask it."""
+
+    backend: str
+    mode: str
+    available: bool
+    circuit: CircuitStatus
+    info: TierInfo
+    why_not: str = ""
+    cure: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    version: str
+    tiers: tuple[TierStatus, ...]
+    connectivity: str
+    store: str
+    notes: tuple[str, ...] = ()
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON: tiers flattened."""
+        return {
+            "version": self.version,
+            "tiers": [
+                {
+                    "backend": t.backend,
+                    "mode": t.mode,
+                    "available": t.available,
+                    "circuit": asdict(t.circuit),
+                    "why_not": t.why_not,
+                    "cure": t.cure,
+                    "model": t.info.model,
+                    "models": list(t.info.models),
+                    "endpoint": t.info.endpoint,
+                    "notes": list(t.info.notes),
+                    "details": dict(t.info.details),
+                }
+                for t in self.tiers
+            ],
+            "connectivity": self.connectivity,
+            "store": self.store,
+            "notes": list(self.notes),
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """The five fields of `GET /health`."""
+
+    status: str
+    copilot_available: bool
+    cloud_available: bool
+    local_available: bool
+    circuit_state: str
+
+
+class Gateway:
+    """Asks Copilot, else a cloud, else this laptop. Use as `async with Gateway.from_settings() as gateway`."""
+
+    def __init__(
+        self,
+        rungs: Sequence[Tier],
+        *,
+        settings: Settings | None = None,
+        clock: Clock | None = None,
+        store: CircuitStore | None = None,
+        telemetry: Telemetry | None = None,
+        network: ConnectivityGate | None = None,
+        http: Http | None = None,
+        composer: Composer | None = None,
+    ) -> None:
+        self.settings = settings or Settings.load()
+        self.clock = clock or SystemClock()
+        self.telemetry = telemetry or Telemetry(self.clock.wall)
+        self.network = network
+        self._http = http
+        self._epoch = 0
+        self._quota_looks: dict[str, float] = {}
+        self._looking: set[asyncio.Task[None]] = set()
+        self.composer = composer or Composer()
+        chosen = self.settings
+        limits = Limits(
+            chosen.connect_timeout, chosen.first_token_timeout, chosen.stall_timeout, chosen.thinking_timeout
+        )
+        local_first = chosen.local_first_token_timeout
+        self.router = Router(
+            rungs,
+            store or MemoryStore(),
+            self.clock,
+            policy=CircuitPolicy(
+                chosen.failure_threshold, chosen.recovery_timeout, chosen.connect_timeout + chosen.first_token_timeout
+            ),
+            limits=limits,
+            local_limits=replace(limits, first_token=local_first, thinking=max(local_first, limits.thinking)),
+            telemetry=self.telemetry,
+            gate=network,
+        )
+
+    @classmethod
+    def from_settings(cls, settings: Settings | None = None) -> Gateway:
+        """The gateway the settings describe. Nothing is contacted before the first request."""
+        from .connectivity import ConnectivityGate
+        from .tiers import build_rungs
+        from .tiers.http import Http
+
+        chosen = settings or Settings.load()
+        clock = SystemClock()
+        telemetry = Telemetry(clock.wall)
+        telemetry.listen(log_happening)
+        composer = Composer()
+        http = Http(clock, user_agent=f"ai-gateway/{__version__}")
+        return cls(
+            build_rungs(chosen, clock, http, composer.quotes),
+            network=ConnectivityGate(clock, telemetry=telemetry),
+            http=http,
+            settings=chosen,
+            clock=clock,
+            store=_store(chosen, clock, telemetry),
+            telemetry=telemetry,
+            composer=composer,
+        )
+
+    async def __aenter__(self) -> Gateway:
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        await self.aclose()
+
+    async def aclose(self) -> None:
+        for task in self._looking:
+            task.cancel()
+        for rung in self.router.rungs:
+            await rung.aclose()
+        if self._http is not None:
+            await self._http.aclose()
+        if self.network is not None:
+            await self.network.aclose()
+        await self.router.store.aclose()
+
+    async def _ready(self) -> None:
+        """Before each request: watch the network, and if it changed since the last one, begin anew with it."""
+        if self.network is not None:
+            await self.network.start()
+            if self._epoch != self.network.epoch:
+                self._epoch = self.network.epoch
+                await self._begin_anew()
+        for rung in self.router.rungs:
+            await rung.prepare()
+            await self._look_for_quota(rung)
+
+    async def _begin_anew(self) -> None:
+        if self._http is not None:
+            await self._http.renew()
+        now = self.clock.span()
+        await self.router.store.change_all(lambda circuit: allow_probe(circuit, now, because=LOST_WAYS))
+
+    async def _look_for_quota(self, rung: Tier) -> None:
+        """While a quota is used up: once an hour, beside the request, a free look whether it has come back."""
+        identity, now = rung.identity, self.clock.span()
+        if identity is None:
+            return
+        circuit = await self.router.store.read(identity)
+        is_used_up = circuit.reason is Reason.QUOTA_USED_UP and circuit.remaining(now) > 0
+        if not is_used_up or now - max(circuit.since, self._quota_looks.get(identity, 0.0)) < ONE_HOUR:
+            return
+        self._quota_looks[identity] = now
+
+        async def look() -> None:
+            if await rung.quota_is_back():
+                used_up = frozenset({Reason.QUOTA_USED_UP})
+                await self.router.store.update(identity, lambda c: (allow_probe(c, now, because=used_up), None))
+
+        task = asyncio.create_task(look())
+        self._looking.add(task)
+        task.add_done_callback(self._looking.discard)
+
+    # ---- asking
+
+    async def stream(
+        self,
+        prompt: str | None,
+        *,
+        documents: Sequence[Document | str] | None = None,
+        system: str | None = None,
+        messages: Sequence[Message | Mapping[str, Any]] = (),
+        tier: str | None = None,
+        model: str | None = None,
+        local_only: bool | None = None,
+        max_tokens: int | None = None,
+        temperature: float | None = None,
+        deadline_s: float | None = None,
+        on_interrupt: OnInterrupt | str | None = None,
+        max_context_chars: int | None = None,
+        passthrough: Mapping[str, Any] | None = None,
+        whole: bool = False,
+        id: str | None = None,
+    ) -> AsyncGenerator[Event, None]:
+        """Yield `Meta`, `Delta`s, perhaps `SegmentStarted`, and at the end exactly one `Done`.
+
+        `documents` are answered from; `messages` are earlier turns, or with the prompt `None` the whole conversation,
+        which may hold content parts and tool calls and is asked as it stands; `tier` pins one backend (no failover
+        then); `deadline_s` is for all tiers together; `whole` is for callers that show nothing before the end.
+        Raises `PromptRefused`, `AllTiersFailed` or `AnswerInterrupted`.
+        """
+        only_local = self.settings.local_only if local_only is None else local_only or self.settings.local_only
+        if only_local and tier in ("copilot", "cloud"):
+            raise PromptRefused(
+                f"tier {tier!r} was asked for, but only this laptop may answer", field="tier",
+                cure="leave tier out, or local_only",
+            )  # fmt: skip
+        composed = partial(
+            self.composer.compose,
+            prompt,
+            documents=documents,
+            system=system,
+            messages=messages,
+            max_context_chars=max_context_chars or self.settings.max_context_chars,
+        )
+        await self._ready()
+        asked = composed() if documents is None else await asyncio.to_thread(composed)
+        policy = OnInterrupt(on_interrupt) if on_interrupt else None if whole else self.settings.on_interrupt
+        ask = Ask(
+            id=id or f"ans_{secrets.token_hex(8)}",
+            prompt=asked.for_call(model, max_tokens, temperature, passthrough or {}),
+            deadline=Deadline.after(deadline_s or self.settings.request_deadline, self.clock),
+            on_interrupt=policy,
+            tier=tier,
+            local_only=only_local,
+            whole=whole,
+        )
+        async with aclosing(self.router.stream(ask)) as events:
+            async for event in events:
+                if isinstance(event, Done):
+                    event = Done(self.composer.checked(ask.prompt, event.answer))
+                yield event
+
+    async def ask(self, prompt: str | None, **options: Any) -> Answer:
+        """The whole answer; options as for `stream`. A cut makes the next tier answer from the start, unless
+        `on_interrupt` says otherwise."""
+        async with aclosing(self.stream(prompt, whole=True, **options)) as events:
+            async for event in events:
+                if isinstance(event, Done):
+                    return event.answer
+        raise AssertionError("a stream ends in Done or raises")
+
+    async def ask_documents(self, prompt: str, documents: Sequence[Document | str], **options: Any) -> Answer:
+        """Answer from these documents, citing them."""
+        return await self.ask(prompt, documents=documents, **options)
+
+    # ---- state
+
+    async def reset(self) -> None:
+        """Close every circuit and forget every wait, rejected token and suspicion."""
+        await self.router.store.change_all(reset)
+        for rung in self.router.rungs:
+            rung.forget()
+        if self.network is not None:
+            self.network.clear_portal()
+        self.telemetry.tell("reset")
+
+    async def status(self) -> Status:
+        """Every rung with its circuit, network and store. Never calls a paid route."""
+        await self._ready()
+        steps = self.router.plan(Prompt(()), local_only=self.settings.local_only)
+        now = self.clock.span()
+        tiers = []
+        for step, rung in zip(steps, self.router.rungs, strict=True):
+            circuit = await self._circuit(rung, now)
+            info = await rung.info()
+            is_open = circuit.reopens_in is not None or circuit.state == CircuitState.OPEN
+            why = step.detail or ("" if info.configured else "it does not answer")
+            if is_open and not why:
+                why = f"left alone after: {circuit.reason or 'failures'}"
+            available = step.skip is None and not is_open and info.configured
+            tiers.append(TierStatus(rung.backend, rung.mode, available, circuit, info, why, step.cure or info.cure))
+        store = self.router.store
+        notes = [store.trouble] if store.trouble else []
+        network = str(self.network.state.value) if self.network is not None else "online"
+        return Status(__version__, tuple(tiers), network, store.kind, tuple(notes))
+
+    async def health(self) -> Health:
+        """Whether the next plain request would find somebody, tier by tier."""
+        status = await self.status()
+
+        def lit(backend: str) -> bool:
+            models = {(r.backend, r.mode) for r in self.router.rungs if r.is_model}
+            return any(t.available for t in status.tiers if t.backend == backend and (t.backend, t.mode) in models)
+
+        copilot, cloud, local = lit("copilot"), lit("cloud"), lit("local")
+        state = str(await self.router.state())
+        return Health("ok" if copilot or cloud or local else "degraded", copilot, cloud, local, state)
+
+    async def _circuit(self, rung: Tier, now: float) -> CircuitStatus:
+        if rung.identity is None:
+            return CircuitStatus(CircuitState.CLOSED)
+        circuit = await self.router.store.read(rung.identity)
+        left = circuit.remaining(now) if circuit.state is not CircuitState.CLOSED else 0.0
+        reopens = round(left, 1) if 0 < left < float("inf") else None
+        return CircuitStatus(str(circuit.shown(now)), circuit.failures, circuit.reason, reopens)
+
+
+def _store(settings: Settings, clock: Clock, telemetry: Telemetry) -> CircuitStore:
+    if settings.ai_gateway_store == "memory":
+        return MemoryStore()
+    from .circuit.sqlite import SqliteStore
+
+    return SqliteStore(settings.ai_gateway_state_dir / "circuits.db", clock, telemetry=telemetry)

@@ -1,0 +1,132 @@
+"""One request on its way down the ladder: what was asked, what was shown, who did what."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from ..deadline import Deadline
+from ..types import Answer, Attempt, AttemptOutcome, Delta, OnInterrupt, Prompt, Reason, Segment, SegmentStarted, Usage
+from .splice import tokens_in
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """One request, as the router takes it. `whole`: the caller sees nothing until the answer is finished."""
+
+    id: str
+    prompt: Prompt
+    deadline: Deadline
+    on_interrupt: OnInterrupt | None = None
+    tier: str | None = None
+    local_only: bool = False
+    whole: bool = False
+
+    @property
+    def after_a_cut(self) -> OnInterrupt:
+        """The policy in force. Half a tool call or half a JSON document is never carried on by another tier."""
+        if self.tier is not None:
+            return OnInterrupt.STOP
+        chosen = self.on_interrupt or (OnInterrupt.RESTART if self.whole else OnInterrupt.CONTINUE)
+        if chosen is OnInterrupt.CONTINUE and not self.prompt.can_be_spliced:
+            return OnInterrupt.RESTART
+        return chosen
+
+
+@dataclass
+class Course:
+    """The text and its writers. Mutable; lives as long as one request."""
+
+    ask: Ask
+    started: float
+    attempts: list[Attempt] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    prompt: Prompt | None = None  # as the last tier was asked
+    model: str | None = None
+    mode: str = ""
+    usage: Usage = field(default_factory=Usage)
+    finish_reason: str | None = None
+    first_text_at: float | None = None
+    cut: Reason | None = None  # why the last writer broke off
+    segment: int = -1  # number of the present one; grows over restarts
+    spent: int = 0  # tokens of the segments that broke off
+    _parts: list[str] = field(default_factory=list)
+    _length: int = 0
+    _segments: list[Segment] = field(default_factory=list)
+    _tool_calls: list[Mapping[str, Any]] = field(default_factory=list)
+    _chunks: int = 0
+    _seq: int = 0
+
+    @property
+    def has_begun(self) -> bool:
+        return self.segment >= 0
+
+    @property
+    def text(self) -> str:
+        return "".join(self._parts)
+
+    def note(self, *told: str) -> None:
+        self.notes.extend(n for n in told if n not in self.notes)
+
+    def open_segment(self, backend: str, mode: str) -> SegmentStarted | None:
+        """Another tier begins to write; `None` for the first one."""
+        self.segment += 1
+        self.mode = mode
+        restarts = self.segment > 0 and self.ask.after_a_cut is OnInterrupt.RESTART
+        if restarts:
+            self._parts, self._length, self._segments, self._tool_calls, self.spent = [], 0, [], [], 0
+        self._segments.append(Segment(backend, self._length, self._length))
+        self._chunks = 0
+        if self.segment == 0:
+            return None
+        reason = self.cut or Reason.STREAM_INTERRUPTED
+        return SegmentStarted(self.segment, backend, reason, "restart" if restarts else "continue")
+
+    def write(self, text: str, tool_calls: tuple[Mapping[str, Any], ...]) -> Delta:
+        self._parts.append(text)
+        self._length += len(text)
+        self._chunks += 1
+        last = self._segments[-1]
+        self._segments[-1] = Segment(last.backend, last.start, self._length)
+        self._tool_calls.extend(tool_calls)
+        delta = Delta(text, self.segment, self._seq, tool_calls)
+        self._seq += 1
+        return delta
+
+    def break_off(self, reason: Reason, usage: Usage | None) -> None:
+        """The present writer stops without an end marker."""
+        self.cut = reason
+        self.spent += tokens_in(self.text[self._segments[-1].start :], self._chunks)
+        if usage is not None:
+            self.usage = self.usage.plus(usage)
+
+    def finish(self, finish_reason: str, model: str | None, usage: Usage | None) -> None:
+        self.finish_reason, self.model = finish_reason, model
+        if usage is not None:
+            self.usage = self.usage.plus(usage)
+
+    def last_cut(self) -> Attempt | None:
+        return next((a for a in reversed(self.attempts) if a.outcome is AttemptOutcome.INTERRUPTED), None)
+
+    def answer(self, state: str, now: float) -> Answer:
+        """What came of it: whole if `finish_reason` was seen, else the partial text, "interrupted"."""
+        prompt = self.prompt or self.ask.prompt
+        first = self.first_text_at
+        return Answer(
+            id=self.ask.id,
+            text=self.text,
+            backend=self._segments[-1].backend,
+            mode=self.mode,
+            model=self.model,
+            state=state,
+            finish_reason=self.finish_reason or "interrupted",
+            segments=tuple(self._segments),
+            attempts=tuple(self.attempts),
+            sources=prompt.sources,
+            usage=self.usage,
+            notes=tuple(dict.fromkeys((*prompt.notes, *self.notes))),
+            first_token_ms=None if first is None else round((first - self.started) * 1000, 1),
+            total_ms=round((now - self.started) * 1000, 1),
+            tool_calls=tuple(self._tool_calls),
+        )

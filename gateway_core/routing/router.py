@@ -1,0 +1,428 @@
+"""The ladder: asks one tier after the other until one answers whole, and says what it did.
+
+Failing over is silent until text has been shown. After that `on_interrupt` decides: `continue` lets the next tier
+go on from the last character, `restart` tells the reader to discard, `stop` ends in `AnswerInterrupted`. An answer
+asked for in one piece shows nothing until it is whole, so by default a cut simply means the next tier.
+
+The same tier is asked twice only when it says that it has mended the cause itself (`TierFailed.again`), once for
+each cause; that is not charged to its circuit, but stands in `attempts`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass, replace
+
+import anyio
+
+from ..circuit import Circuit, CircuitPolicy, CircuitState, CircuitStore, Permit, admit, record, renew
+from ..clock import Clock
+from ..deadline import Deadline
+from ..errors import (
+    AllTiersFailed,
+    AnswerInterrupted,
+    ContextTooLong,
+    GatewayError,
+    PromptRefused,
+    PromptTooLong,
+    TierBroken,
+    TierFailed,
+    TierUnavailable,
+)
+from ..telemetry import Telemetry
+from ..tiers.base import Call, Tier
+from ..types import Answer, Attempt, AttemptOutcome, Chunk, Done, Event, Meta, OnInterrupt, Prompt, Reason, Usage
+from .course import Ask, Course
+from .gate import Gate, OpenGate
+from .outcomes import outcome_of
+from .plan import Facts, Step, Wish, cloud_time, plan
+from .splice import Seam, to_go_on
+from .watch import Limits, Watch
+
+RENEW_EVERY = 1.0  # seconds between renewals of a probe's lease: shared stores are not asked for each token
+
+
+@dataclass
+class _Turn:
+    """One rung's turn: its attempts share a permit, and its circuit hears of it once."""
+
+    rung: Tier
+    permit: Permit | None
+    course: Course
+    seam: Seam | None = None
+    has_written: bool = False
+    failure: TierFailed | PromptRefused | None = None
+    heard: BaseException | None = None
+    had_its_time: bool = True
+    renewed: float = 0.0
+
+
+class Router:
+    """`limits` are for the clouds, `local_limits` for this laptop's own models."""
+
+    def __init__(
+        self,
+        rungs: Sequence[Tier],
+        store: CircuitStore,
+        clock: Clock,
+        *,
+        policy: CircuitPolicy = CircuitPolicy(),  # noqa: B008 - frozen
+        limits: Limits = Limits(),  # noqa: B008
+        local_limits: Limits = Limits(first_token=180.0, thinking=180.0),  # noqa: B008
+        telemetry: Telemetry | None = None,
+        gate: Gate | None = None,
+    ) -> None:
+        self.rungs = tuple(rungs)
+        self.store = store
+        self._clock = clock
+        self._policy = policy
+        self._limits = {True: limits, False: local_limits}
+        self._telemetry = telemetry or Telemetry(clock.wall)
+        self._gate = gate or OpenGate()
+
+    def plan(self, prompt: Prompt, *, tier: str | None = None, local_only: bool = False) -> tuple[Step, ...]:
+        """Who would be asked for this prompt, circuits aside."""
+        wish = Wish(tier, local_only, bool(prompt.documents or prompt.sources))
+        return plan([self._facts(rung, prompt) for rung in self.rungs], wish)
+
+    async def stream(self, ask: Ask) -> AsyncGenerator[Event, None]:
+        """Yield `Meta`, then text, then exactly one `Done`; or raise.
+
+        Raises `PromptRefused`, `AllTiersFailed`, or, once text was shown, `AnswerInterrupted`.
+        """
+        course, failures = Course(ask, self._clock.now()), list[GatewayError]()
+        steps = self.plan(ask.prompt, tier=ask.tier, local_only=ask.local_only)
+        clouds_by = self._clouds_by(steps, ask.deadline)
+        for position, step in enumerate(steps):
+            rung = self.rungs[step.index]
+            permit = await self._permit(step, rung, course)
+            if permit is None:
+                continue
+            turn = _Turn(rung, permit, course)
+            async with aclosing(
+                self._turn(turn, self._until_text(steps[position:], ask.deadline, clouds_by))
+            ) as events:
+                async for event in events:
+                    yield event
+            if course.finish_reason is not None:
+                yield Done(await self._answer(course))
+                return
+            if turn.failure is not None:
+                failures.append(turn.failure)
+            if isinstance(turn.failure, PromptRefused) and not course.has_begun:
+                turn.failure.attempts = tuple(course.attempts)
+                raise turn.failure
+            if course.has_begun and ask.after_a_cut is OnInterrupt.STOP:
+                break
+        await self._give_up(course, failures)
+
+    async def shown(self, rung: Tier) -> CircuitState:
+        """The state of a rung's circuit, as users see it."""
+        if rung.identity is None:
+            return CircuitState.CLOSED
+        return (await self.store.read(rung.identity)).shown(self._clock.span())
+
+    async def state(self) -> CircuitState:
+        """Copilot's circuit: the `state` of every reply."""
+        for rung in self.rungs:
+            if rung.backend == "copilot":
+                return await self.shown(rung)
+        return CircuitState.CLOSED
+
+    # ---- before a tier is asked
+
+    def _facts(self, rung: Tier, prompt: Prompt) -> Facts:
+        missing = rung.missing()
+        return Facts(
+            backend=rung.backend,
+            mode=rung.mode,
+            leaves_laptop=rung.leaves_laptop,
+            needs_documents=rung.needs_documents,
+            is_model=rung.is_model,
+            missing=missing.why if missing else None,
+            missing_reason=missing.reason if missing else Reason.NOT_CONFIGURED,
+            cure=missing.cure if missing else "",
+            refuses=rung.refuses(prompt),
+            blocked=self._gate.blocked(rung.address) if rung.address else None,
+        )
+
+    def _clouds_by(self, steps: Sequence[Step], deadline: Deadline) -> float:
+        """The moment until which the clouds together may look for their first visible text."""
+        locals_ = [self.rungs[s.index] for s in steps if s.skip is None and self.rungs[s.index].backend == "local"]
+        has_model = any(rung.is_model for rung in locals_)
+        seconds = cloud_time(deadline.remaining(), local_model=has_model, other_local=bool(locals_))
+        return self._clock.now() + seconds
+
+    def _until_text(self, steps: Sequence[Step], deadline: Deadline, clouds_by: float) -> float:
+        """Seconds the first of these steps may take to its first visible text: its even share of the clouds' time."""
+        if self.rungs[steps[0].index].backend == "local":
+            return deadline.remaining()
+        clouds = sum(s.skip is None and self.rungs[s.index].backend != "local" for s in steps)
+        return max(0.0, clouds_by - self._clock.now()) / clouds
+
+    async def _permit(self, step: Step, rung: Tier, course: Course) -> Permit | None:
+        """Leave to ask this rung; `None` when it is left out, which is then noted."""
+        skip, detail, cure, retry_after = step.skip, step.detail, step.cure, None
+        if skip is None and course.ask.deadline.is_over:
+            skip, detail = Reason.DEADLINE, "no time was left to ask it"
+        if skip is None and course.has_begun and not rung.can_continue:
+            skip, detail = Reason.CANNOT_CONTINUE, "it never goes on with a model's sentence"
+        if skip is None and rung.address is not None:  # the link may have gone while others were asked
+            skip = self._gate.blocked(rung.address)
+            detail = "no way there" if skip else detail
+        if skip is None and rung.identity is not None:
+            now = self._clock.span()
+
+            def enter(circuit: Circuit) -> tuple[Circuit, tuple[Permit | None, Circuit]]:
+                after, permit = admit(circuit, self._policy, now)
+                return after, (permit, circuit)
+
+            permit, circuit = await self.store.update(rung.identity, enter)
+            if permit is not None:
+                if permit.is_probe:
+                    self._telemetry.tell("circuit", backend=rung.backend, state="half_open")
+                return permit
+            retry_after = circuit.remaining(now)
+            if circuit.state is CircuitState.HALF_OPEN:
+                skip, detail = Reason.PROBE_IN_FLIGHT, "another request is finding out whether it is back"
+            else:
+                skip = circuit.reason if circuit.reason in _TELLING else Reason.CIRCUIT_OPEN
+                detail = f"left alone after: {circuit.reason or 'failures'}"
+        if skip is None:
+            return Permit(-1)
+        self._tell(
+            course,
+            Attempt(
+                rung.backend, AttemptOutcome.SKIPPED, skip, mode=rung.mode, detail=detail, cure=cure,
+                retry_after=retry_after,
+            ),
+        )  # fmt: skip
+        return None
+
+    # ---- one rung's turn
+
+    async def _turn(self, turn: _Turn, until_text: float) -> AsyncGenerator[Event, None]:
+        """Ask one rung, again only where it mended the cause; then tell its circuit once."""
+        course = turn.course
+        mended: set[Reason] = set()
+        by = self._clock.now() + until_text
+        turn.heard = GeneratorExit()  # until something else is known: the reader left
+        try:
+            while True:
+                async with aclosing(self._attempt(turn, max(0.0, by - self._clock.now()))) as events:
+                    async for event in events:
+                        yield event
+                failure = turn.failure
+                may_repeat = (
+                    isinstance(failure, TierFailed)
+                    and failure.again
+                    and not turn.has_written
+                    and failure.reason not in mended
+                    and not course.ask.deadline.is_over
+                )
+                if not may_repeat:
+                    break
+                assert isinstance(failure, TierFailed)
+                mended.add(failure.reason)
+        finally:
+            with anyio.CancelScope(shield=True):  # a reader who hangs up must not leave the probe's place taken
+                await self._record(turn)
+
+    async def _attempt(self, turn: _Turn, until_text: float) -> AsyncGenerator[Event, None]:
+        """One call of one rung. Sets `turn.failure`, or `course.finish_reason` when the answer is whole."""
+        rung, course = turn.rung, turn.course
+        course.prompt = await self._fitted(turn)
+        turn.failure = None
+        if course.prompt is None:
+            return
+        limits = self._limits[rung.backend != "local"]
+        watch = Watch(rung.backend, limits, course.ask.deadline, until_text)
+        call = Call(course.ask.deadline, limits.connect, watch.sent)
+        begun = self._clock.now()
+        model: str | None = None
+        usage: Usage | None = None
+        outcome, failure = AttemptOutcome.CANCELLED, None
+        forget = self._gate.on_cut(rung.address, lambda: watch.abort(_cut_off(rung.backend, watch.was_sent)))
+        try:
+            async with aclosing(rung.stream(course.prompt, call)) as chunks:
+                while (chunk := await watch.next(chunks)) is not None:
+                    if chunk.note:
+                        course.note(chunk.note)
+                    model = chunk.model or model
+                    usage = chunk.usage or usage
+                    text = chunk.text
+                    if turn.seam is not None:
+                        text = turn.seam.feed(text) + (turn.seam.end() if chunk.finish_reason else "")
+                    if text or chunk.tool_calls:
+                        for event in await self._write(turn, text, chunk):
+                            yield event
+                    if turn.permit is not None and turn.permit.is_probe:
+                        await self._renew(turn, limits.stall)
+                    if chunk.finish_reason is not None:
+                        outcome = AttemptOutcome.ANSWERED
+                        self._finish(turn, chunk.finish_reason, model, usage)
+                        return
+            raise TierBroken(
+                rung.backend, "the stream ended without its end marker", reason=Reason.TRUNCATED, may_have_billed=True
+            )
+        except (TierFailed, PromptRefused) as exc:
+            failure = exc
+        except Exception as exc:  # noqa: BLE001 - a bug in one tier must not cost the answer of the next
+            self._telemetry.tell("error", backend=rung.backend, error=type(exc).__name__)
+            failure = TierBroken(rung.backend, f"an error of our own: {type(exc).__name__}", reason=Reason.INTERNAL)
+        finally:
+            forget()
+            turn.had_its_time = watch.had_its_time
+            ms = (self._clock.now() - begun) * 1000
+            if failure is not None:
+                outcome = AttemptOutcome.INTERRUPTED if turn.has_written else AttemptOutcome.FAILED
+            is_paid = rung.backend != "local"
+            told = Attempt(
+                rung.backend, outcome, _reason_of(failure, outcome), ms=round(ms, 1), mode=rung.mode, model=model,
+                may_have_billed=is_paid and _may_have_billed(failure, watch.was_sent, turn.has_written),
+                detail=getattr(failure, "detail", None) or str(failure or ""), cure=getattr(failure, "cure", ""),
+                retry_after=getattr(failure, "wait", None),
+            )  # fmt: skip
+            self._tell(course, told)
+            turn.failure = failure
+            if outcome is not AttemptOutcome.CANCELLED:
+                turn.heard = failure
+                self._gate.heard(_reason_of(failure, outcome), rung.address)
+                if isinstance(failure, TierUnavailable) and failure.reason is Reason.DNS:
+                    self._gate.suspect_dns()
+        if turn.has_written and failure is not None:
+            course.break_off(failure.reason, usage)
+
+    async def _fitted(self, turn: _Turn) -> Prompt | None:
+        """The prompt in the form for this rung: smaller if its window is, going on if somebody broke off.
+
+        `None`: the text so far already has all the tokens that were asked for.
+        """
+        rung, course, before = turn.rung, turn.course, turn.failure
+        prompt = course.ask.prompt
+        limit = await rung.context_chars(prompt)
+        if isinstance(before, ContextTooLong):
+            limit = before.limit_chars or prompt.chars * 2 // 3
+        if limit is not None and prompt.chars > limit and prompt.refit is not None:
+            prompt = prompt.refit(limit)
+        if course.has_begun and course.ask.after_a_cut is OnInterrupt.CONTINUE:
+            if prompt.max_tokens is not None:
+                left = prompt.max_tokens - course.spent
+                if left <= 0:
+                    course.finish_reason = "length"
+                    return None
+                prompt = replace(prompt, max_tokens=left)
+            turn.seam = Seam(course.text)
+            prompt = to_go_on(prompt, course.text, rung.can_prefill)
+        return prompt
+
+    async def _write(self, turn: _Turn, text: str, chunk: Chunk) -> list[Event]:
+        """What the reader sees of this text."""
+        course, rung = turn.course, turn.rung
+        events: list[Event] = []
+        if not turn.has_written:
+            turn.has_written = True
+            if course.first_text_at is None:
+                course.first_text_at = self._clock.now()
+            started = course.open_segment(rung.backend, rung.mode)
+            events.append(started or Meta(course.ask.id, rung.backend, str(await self.state())))
+        events.append(course.write(text, chunk.tool_calls))
+        return events
+
+    def _finish(self, turn: _Turn, finish_reason: str, model: str | None, usage: Usage | None) -> None:
+        course, rung = turn.course, turn.rung
+        if not course.has_begun:
+            course.open_segment(rung.backend, rung.mode)
+            if finish_reason == "stop":
+                course.note(f"{rung.backend} answered with an empty text")
+        course.mode = rung.mode
+        course.finish(finish_reason, model, usage)
+
+    async def _renew(self, turn: _Turn, lease: float) -> None:
+        now = self._clock.span()
+        if now - turn.renewed < RENEW_EVERY:
+            return
+        turn.renewed = now
+        assert turn.permit is not None
+        assert turn.rung.identity is not None
+        permit = turn.permit
+        await self.store.update(turn.rung.identity, lambda c: (renew(c, permit, lease, now), None))
+
+    async def _record(self, turn: _Turn) -> None:
+        identity, permit = turn.rung.identity, turn.permit
+        if identity is None or permit is None:
+            return
+        outcome = outcome_of(turn.heard, had_its_time=turn.had_its_time)
+        now = self._clock.span()
+
+        def hear(circuit: Circuit) -> tuple[Circuit, tuple[CircuitState, Circuit]]:
+            after = record(circuit, permit, outcome, self._policy, now)
+            return after, (circuit.state, after)
+
+        before, after = await self.store.update(identity, hear)
+        if before is not after.state:
+            wait = round(after.remaining(now), 1)
+            self._telemetry.tell(
+                "circuit", backend=turn.rung.backend, state=str(after.state), reason=outcome.reason, wait=wait
+            )
+
+    # ---- at the end
+
+    async def _answer(self, course: Course) -> Answer:
+        answer = course.answer(str(await self.state()), self._clock.now())
+        self._telemetry.tell(
+            "answer", id=answer.id, backend=answer.backend, mode=answer.mode, model=answer.model,
+            finish_reason=answer.finish_reason, first_token_ms=answer.first_token_ms, total_ms=answer.total_ms,
+            segments=len(answer.segments),
+        )  # fmt: skip
+        return answer
+
+    async def _give_up(self, course: Course, failures: Sequence[GatewayError]) -> None:
+        attempts = course.attempts
+        if course.has_begun and not (course.ask.whole and course.ask.after_a_cut is OnInterrupt.RESTART):
+            last = course.last_cut()
+            raise AnswerInterrupted(
+                await self._answer(course),
+                course.cut or Reason.STREAM_INTERRUPTED,
+                f"the answer broke off: {last.detail}" if last and last.detail else "the answer broke off",
+                cure="ask again; the text so far is kept",
+            )
+        asked = [f for f in failures if not isinstance(f, TierUnavailable)]
+        if asked and all(isinstance(f, ContextTooLong) for f in asked):
+            raise PromptTooLong(
+                "the prompt is longer than every tier that could be asked can read",
+                cure="shorten the prompt or the earlier turns, or lower max_context_chars",
+                attempts=attempts,
+            )
+        self._telemetry.tell("unanswered", id=course.ask.id)
+        raise AllTiersFailed(attempts)
+
+    def _tell(self, course: Course, attempt: Attempt) -> None:
+        course.attempts.append(attempt)
+        self._telemetry.tell(
+            "attempt", id=course.ask.id, backend=attempt.backend, mode=attempt.mode, outcome=str(attempt.outcome),
+            reason=attempt.reason, ms=attempt.ms, model=attempt.model,
+        )  # fmt: skip
+
+
+# Reasons that say more to a person than "its circuit is open".
+_TELLING = frozenset({Reason.RATE_LIMITED, Reason.QUOTA_USED_UP, Reason.UNAUTHORIZED, Reason.FORBIDDEN})
+
+
+def _cut_off(tier: str, was_sent: bool) -> TierUnavailable:
+    return TierUnavailable(
+        tier, "the network went away while it answered", reason=Reason.OFFLINE, may_have_billed=was_sent
+    )
+
+
+def _reason_of(failure: TierFailed | PromptRefused | None, outcome: AttemptOutcome) -> Reason | None:
+    if failure is None:
+        return Reason.CANCELLED if outcome is AttemptOutcome.CANCELLED else None
+    return failure.reason
+
+
+def _may_have_billed(failure: TierFailed | PromptRefused | None, was_sent: bool, has_written: bool) -> bool:
+    if failure is None:
+        return was_sent
+    return has_written or (isinstance(failure, TierFailed) and failure.may_have_billed)

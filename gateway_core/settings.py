@@ -1,0 +1,292 @@
+"""Every setting, read once, at the top. Below this file only small frozen values travel.
+
+The environment wins over a `.env` file in the working directory. An empty variable means unset. A cloned folder
+must not be able to redirect prompts: a URL from `.env` that leads off this laptop is used only together with a
+key from the same file.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Any, Literal, get_args
+from urllib.parse import urlsplit
+
+from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic_settings import BaseSettings, DotEnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
+
+from .errors import SettingsInvalid
+from .types import OnInterrupt
+
+PROVIDER_KEYS = {
+    "openai": "openai_api_key",
+    "azure": "azure_openai_api_key",
+    "anthropic": "anthropic_api_key",
+    "gemini": "gemini_api_key",
+    "groq": "groq_api_key",
+    "mistral": "mistral_api_key",
+    "deepseek": "deepseek_api_key",
+    "xai": "xai_api_key",
+    "openrouter": "openrouter_api_key",
+    "together": "together_api_key",
+    "cerebras": "cerebras_api_key",
+    "fireworks": "fireworks_api_key",
+    "moonshot": "moonshot_api_key",
+    "custom": "cloud_api_key",
+}
+CloudProvider = Literal[
+    "openai",
+    "azure",
+    "anthropic",
+    "gemini",
+    "groq",
+    "mistral",
+    "deepseek",
+    "xai",
+    "openrouter",
+    "together",
+    "cerebras",
+    "fireworks",
+    "moonshot",
+    "custom",
+]  # fmt: skip
+
+# Which key must stand in the same `.env` for a URL of that file to be believed.
+_URL_KEYS: Mapping[str, tuple[str, ...]] = {
+    "copilot_api_base": ("copilot_github_token", "github_copilot_token", "gh_copilot_token"),
+    "copilot_github_api": ("copilot_github_token", "github_copilot_token", "gh_copilot_token"),
+    "copilot_github_web": ("copilot_github_token", "github_copilot_token", "gh_copilot_token"),
+    "openai_base_url": ("openai_api_key",),
+    "cloud_base_url": ("cloud_api_key", *PROVIDER_KEYS.values()),
+    "ollama_base_url": ("local_api_key",),
+    "local_base_url": ("local_api_key",),
+    "ai_gateway_url": ("ai_gateway_token",),
+    "http_proxy": (),
+    "https_proxy": (),
+    "all_proxy": (),
+}
+
+
+def default_state_dir() -> Path:
+    """Where this user's programs keep state, by the custom of the platform."""
+    if sys.platform == "win32":
+        base = os.environ.get("LOCALAPPDATA")
+        return Path(base) / "ai-gateway" if base else Path.home() / "AppData" / "Local" / "ai-gateway"
+    if sys.platform == "darwin":
+        return Path.home() / "Library" / "Application Support" / "ai-gateway"
+    base = os.environ.get("XDG_STATE_HOME", "")
+    return (Path(base) if base.startswith("/") else Path.home() / ".local" / "state") / "ai-gateway"
+
+
+def is_loopback(url: str) -> bool:
+    """True when the URL's host is this laptop."""
+    host = urlsplit(url if "//" in url else f"//{url}").hostname or ""
+    if host == "localhost" or host.endswith(".localhost"):
+        return True
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+class _DotEnv(DotEnvSettingsSource):
+    """The `.env` file, minus URLs that lead off this laptop without a key beside them."""
+
+    def __call__(self) -> dict[str, Any]:
+        found = super().__call__()
+        for name, keys in _URL_KEYS.items():
+            url = found.get(name)
+            if url and not is_loopback(str(url)) and not any(found.get(key) for key in keys):
+                del found[name]
+        return found
+
+
+class Settings(BaseSettings):
+    """Field names are the environment variables in lower case. Durations are seconds, fractions allowed."""
+
+    model_config = SettingsConfigDict(
+        env_file=".env",
+        env_file_encoding="utf-8",
+        env_ignore_empty=True,
+        extra="ignore",
+        frozen=True,
+        hide_input_in_errors=True,
+    )
+
+    # Copilot
+    copilot_github_token: SecretStr | None = Field(None, description="GitHub token with Copilot access; first choice.")
+    github_copilot_token: SecretStr | None = Field(None, description="GitHub token with Copilot access; second choice.")
+    gh_copilot_token: SecretStr | None = Field(None, description="GitHub token with Copilot access; third choice.")
+    gh_token: SecretStr | None = Field(None, description="GitHub token, tried last (often a repository token).")
+    github_token: SecretStr | None = Field(None, description="GitHub token, tried last (often a repository token).")
+    gh_host: str = Field("github.com", description="GitHub host, for data residency (`sub.ghe.com`).")
+    copilot_model: str | None = Field(
+        None, description="Copilot model; unset: the account's default. A retired one is replaced, visibly."
+    )
+    copilot_auth: Literal["direct", "exchange", "auto"] = Field(
+        "direct", description="How the GitHub token is used: as the bearer itself, or exchanged as editor plug-ins do."
+    )
+    copilot_api_base: str | None = Field(None, description="Copilot API host; unset: asked of GitHub.")
+    copilot_github_api: str = Field("https://api.github.com", description="GitHub REST API.")
+    copilot_github_web: str = Field("https://github.com", description="GitHub website, for the login.")
+    copilot_client_id: str | None = Field(None, description="OAuth app for `ai-gateway login`.")
+    copilot_integration_id: str | None = Field(None, description="`Copilot-Integration-Id` header, if one is needed.")
+    copilot_use_gh: bool = Field(True, description="Ask `gh auth token` when no token is set.")
+    copilot_editor_login: bool = Field(True, description="Read the login that editors keep (read-only).")
+    copilot_max_rpm: int = Field(20, ge=0, description="Courtesy limit: Copilot requests a minute; 0: none.")
+    copilot_max_in_flight: int = Field(2, ge=0, description="Courtesy limit: Copilot requests at a time; 0: none.")
+
+    # Cloud
+    cloud_provider: CloudProvider = Field("openai", description="Which cloud is the second tier.")
+    cloud_model: str | None = Field(None, description="Cloud model; unset: the provider's current small one.")
+    cloud_base_url: str | None = Field(
+        None, description="Base URL for `custom` (and `azure`), or instead of the table's."
+    )
+    cloud_api_key: SecretStr | None = Field(None, description="Key for `custom`, or instead of the provider's own.")
+    openai_api_key: SecretStr | None = Field(None, description="OpenAI key.")
+    openai_base_url: str | None = Field(None, description="OpenAI base URL, ending in /v1.")
+    azure_openai_api_key: SecretStr | None = Field(None, description="Azure OpenAI key.")
+    anthropic_api_key: SecretStr | None = Field(None, description="Anthropic key.")
+    gemini_api_key: SecretStr | None = Field(None, description="Gemini key.")
+    groq_api_key: SecretStr | None = Field(None, description="Groq key.")
+    mistral_api_key: SecretStr | None = Field(None, description="Mistral key.")
+    deepseek_api_key: SecretStr | None = Field(None, description="DeepSeek key.")
+    xai_api_key: SecretStr | None = Field(None, description="xAI key.")
+    openrouter_api_key: SecretStr | None = Field(None, description="OpenRouter key.")
+    together_api_key: SecretStr | None = Field(None, description="Together key.")
+    cerebras_api_key: SecretStr | None = Field(None, description="Cerebras key.")
+    fireworks_api_key: SecretStr | None = Field(None, description="Fireworks key.")
+    moonshot_api_key: SecretStr | None = Field(None, description="Moonshot key.")
+
+    # Local
+    local_model: str | None = Field(None, description="Local model; unset: the best of those installed.")
+    ollama_base_url: str = Field("http://127.0.0.1:11434", description="Where Ollama listens.")
+    local_base_url: str | None = Field(
+        None, description="Another OpenAI-compatible local server (LM Studio, llama-server, ...), ending in /v1."
+    )
+    local_api_key: SecretStr | None = Field(None, description="Key for `LOCAL_BASE_URL`, if it wants one.")
+    local_network: bool = Field(False, description="Under `LOCAL_ONLY`, allow a local server elsewhere on the network.")
+
+    # Behaviour
+    failure_threshold: int = Field(3, ge=1, le=1000, description="Failures in a row before a tier is left alone.")
+    recovery_timeout: float = Field(300.0, gt=0, le=86400, description="Before a tier left alone is tried again.")
+    connect_timeout: float = Field(2.0, gt=0, le=600, description="To reach a tier, name look-up and TLS included.")
+    first_token_timeout: float = Field(15.0, gt=0, le=3600, description="For the first event of a cloud answer.")
+    stall_timeout: float = Field(20.0, gt=0, le=3600, description="Longest silence within an answer.")
+    local_first_token_timeout: float = Field(180.0, gt=0, le=3600, description="For the first event of a local answer.")
+    thinking_timeout: float = Field(90.0, gt=0, le=3600, description="How long a model may think before visible text.")
+    request_deadline: float = Field(300.0, gt=0, le=86400, description="For the whole request, all tiers together.")
+    on_interrupt: OnInterrupt = Field(
+        OnInterrupt.CONTINUE,
+        description="When a streamed answer breaks off: the next tier goes on, starts anew, or stop.",
+    )
+    local_only: bool = Field(False, description="Never ask a tier outside this laptop.")
+    max_context_chars: int = Field(
+        4000, ge=200, le=2_000_000, description="Characters of documents sent with a question."
+    )
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("WARNING", description="How much is logged.")
+
+    # The gateway itself
+    ai_gateway_host: str = Field("127.0.0.1", description="Address to listen on; off loopback a token is needed.")
+    ai_gateway_port: int = Field(8000, ge=0, le=65535, description="Port to listen on; 0: any free one.")
+    ai_gateway_token: SecretStr | None = Field(None, description="Token every caller must send, when set.")
+    ai_gateway_allowed_hosts: str = Field("", description="Further `Host` names to accept, with commas between.")
+    ai_gateway_state_dir: Path = Field(
+        default_factory=default_state_dir, description="Folder for everything we write; unset: the platform's custom."
+    )
+    ai_gateway_store: Literal["sqlite", "memory"] = Field(
+        "sqlite",
+        description="Where circuits live: in a file that all processes of this user share, or in this process.",
+    )
+    ai_gateway_url: str | None = Field(None, description="A running gateway that notebook and command line use.")
+    ai_gateway_stream: Literal["auto", "text", "0"] = Field(
+        "auto", description="How a notebook shows a growing answer."
+    )
+    ai_gateway_footer: bool = Field(True, description="Show who answered, and why, under an answer in a notebook.")
+
+    @field_validator(
+        "copilot_api_base", "copilot_github_api", "copilot_github_web", "cloud_base_url", "openai_base_url",
+        "local_base_url", "ai_gateway_url",
+    )  # fmt: skip
+    @classmethod
+    def _is_web_address(cls, url: str | None) -> str | None:
+        if url is None:
+            return None
+        parts = urlsplit(url)
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise ValueError("must be an address such as https://host/v1")
+        if parts.username or parts.password:
+            raise ValueError("must not hold a user name or password; use the key's own variable")
+        return url.rstrip("/")
+
+    @field_validator("ollama_base_url")
+    @classmethod
+    def _is_ollama_address(cls, url: str) -> str:
+        """`OLLAMA_HOST` spellings are understood too: `0.0.0.0`, `host`, `:port`, a full URL."""
+        scheme, separator, rest = url.partition("://")
+        if not separator:
+            scheme, rest = "http", url
+        if scheme not in ("http", "https"):
+            raise ValueError("must be an address such as http://127.0.0.1:11434")
+        parts = urlsplit(f"{scheme}://{rest}")
+        if parts.username or parts.password:
+            raise ValueError("must not hold a user name or password")
+        host = parts.hostname or "127.0.0.1"
+        if host in ("0.0.0.0", "::", "localhost"):
+            host = "127.0.0.1"
+        if ":" in host:
+            host = f"[{host}]"
+        try:
+            port = parts.port
+        except ValueError:
+            raise ValueError("has a port that is not a number from 1 to 65535") from None
+        if port is None:
+            port = 11434 if not separator else {"http": 80, "https": 443}[scheme]
+        return f"{scheme}://{host}:{port}{parts.path.rstrip('/')}"
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        return (
+            init_settings,
+            env_settings,
+            _DotEnv(settings_cls, env_file=cls.model_config.get("env_file"), env_file_encoding="utf-8"),
+        )
+
+    @classmethod
+    def load(cls, **overrides: Any) -> Settings:
+        """Read environment and `.env`; raise `SettingsInvalid` with one line a person can act on."""
+        try:
+            return cls(**{name: value for name, value in overrides.items() if value is not None})
+        except ValidationError as exc:
+            raise SettingsInvalid("; ".join(_told(error) for error in exc.errors())) from None
+        except UnicodeDecodeError:
+            raise SettingsInvalid(".env is not a UTF-8 text file; save it as UTF-8 or remove it") from None
+
+    @property
+    def allowed_hosts(self) -> tuple[str, ...]:
+        return tuple(h.strip().lower() for h in self.ai_gateway_allowed_hosts.split(",") if h.strip())
+
+    def cloud_key(self) -> SecretStr | None:
+        """The key of the chosen cloud: its own variable, else `CLOUD_API_KEY`."""
+        own: SecretStr | None = getattr(self, PROVIDER_KEYS[self.cloud_provider])
+        return own or self.cloud_api_key
+
+
+def _told(error: Mapping[str, Any]) -> str:
+    name = str(error["loc"][0]).upper() if error["loc"] else "settings"
+    message = str(error["msg"]).removeprefix("Value error, ")
+    field = Settings.model_fields.get(name.lower())
+    allowed = get_args(field.annotation) if field and getattr(field.annotation, "__origin__", None) is Literal else ()
+    if allowed:
+        message = "must be one of " + ", ".join(map(str, allowed))
+    return f"{name}: {message[:1].lower()}{message[1:]}"

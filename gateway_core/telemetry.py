@@ -1,0 +1,63 @@
+"""What happens, told to whoever listens. A listener that raises never reaches a request."""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+log = logging.getLogger("ai_gateway")
+
+Listener = Callable[["Happening"], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Happening:
+    """One event: `kind` such as `attempt`, `circuit`, `answer`, `connectivity`, `store`; `at` is calendar time.
+
+    `facts` never hold a prompt, an answer, a document or a credential.
+    """
+
+    kind: str
+    at: float
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+
+class Telemetry:
+    """A ring of the last happenings, and the listeners of the present ones."""
+
+    def __init__(self, wall: Callable[[], float], capacity: int = 500) -> None:
+        self._wall = wall
+        self._recent: deque[Happening] = deque(maxlen=capacity)
+        self._listeners: list[Listener] = []
+
+    def tell(self, kind: str, **facts: Any) -> None:
+        happening = Happening(kind, self._wall(), facts)
+        self._recent.append(happening)
+        for listener in list(self._listeners):
+            try:
+                listener(happening)
+            except Exception:
+                log.warning("a listener of %s failed", kind, exc_info=log.isEnabledFor(logging.DEBUG))
+
+    def recent(self, kind: str | None = None) -> tuple[Happening, ...]:
+        return tuple(h for h in self._recent if kind is None or h.kind == kind)
+
+    def listen(self, listener: Listener) -> Callable[[], None]:
+        """Call `listener` on each happening from now on; the returned function ends that."""
+        self._listeners.append(listener)
+        return lambda: self._listeners.remove(listener) if listener in self._listeners else None
+
+
+_LEVELS = {"attempt": logging.INFO, "answer": logging.INFO, "circuit": logging.WARNING}
+
+
+def log_happening(happening: Happening) -> None:
+    """The logging observer: one line per happening, circuits as warnings."""
+    level = _LEVELS.get(happening.kind, logging.INFO)
+    if log.isEnabledFor(level):
+        log.log(
+            level, "%s %s", happening.kind, " ".join(f"{k}={v}" for k, v in happening.facts.items() if v is not None)
+        )

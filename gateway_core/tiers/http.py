@@ -1,0 +1,426 @@
+"""The HTTP edge: one factory for clients, one way to send a request, one place where foreign errors become ours.
+
+`Http` is built once by the gateway. Each tier takes a `Client` from it and sends with `open_stream`, which says
+`call.sent()` when the whole request has left, checks the head before anything is believed, and raises our errors
+by the type of the foreign one, never by its words, and always `from None`: the frames of a cause hold headers
+and prompts.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import ssl
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from email.utils import parsedate_to_datetime
+from importlib.util import find_spec
+from typing import Any
+from urllib.parse import urlsplit
+from urllib.request import getproxies_environment, proxy_bypass_environment  # type: ignore[attr-defined]
+
+import anyio
+import httpcore
+import httpx
+
+from ..clock import Clock, SystemClock
+from ..errors import TierBroken, TierFailed, TierUnavailable
+from ..settings import is_loopback
+from ..types import Reason
+from .base import Call
+from .http_failures import FOREIGN, Sending, failure_of
+from .names import Resolver
+from .network import Backend
+
+ONE_DAY = 86_400.0
+IDLE_LIMIT = 20.0
+MOST_CONNECTIONS = 256
+MOST_IDLE = 20
+ERROR_LIMIT = 64 * 1024
+JSON_LIMIT = 8 * 1024 * 1024
+DRAIN_SECONDS = 0.05
+
+
+class Http:
+    """Everything clients share: resolver, trust store, proxies of the environment. Makes no connection itself."""
+
+    def __init__(
+        self,
+        clock: Clock | None = None,
+        *,
+        resolver: Resolver | None = None,
+        proxies: Mapping[str, str] | None = None,
+        trust: ssl.SSLContext | None = None,
+        user_agent: str = "ai-gateway",
+    ) -> None:
+        self.clock = clock or SystemClock()
+        self.user_agent = user_agent
+        self._resolver = resolver or Resolver()
+        self._backend = Backend(self._resolver)
+        self._proxies = dict(getproxies_environment() if proxies is None else proxies)
+        self._trust = trust
+        self._trust_lock = asyncio.Lock()
+        self._clients: set[Client] = set()
+
+    def client(self, headers: Mapping[str, str] | None = None) -> Client:
+        """A client of its own pool. It follows no redirect, reads no environment and asks for nothing compressed."""
+        client = Client(
+            _Transport(self),
+            headers={"accept-encoding": "identity", "user-agent": self.user_agent, **(headers or {})},
+        )
+        self._clients.add(client)
+        return client
+
+    def proxy_for(self, url: str) -> str | None:
+        """The proxy that a request to `url` goes through; loopback is never proxied."""
+        parts = urlsplit(url)
+        host = parts.hostname or ""
+        if not self._proxies or is_loopback(url):
+            return None
+        port = f":{parts.port}" if parts.port else ""
+        if proxy_bypass_environment(host + port, self._proxies):
+            return None
+        proxy = self._proxies.get(parts.scheme) or self._proxies.get("all")
+        return (proxy if "://" in proxy else f"http://{proxy}") if proxy else None
+
+    def address_of(self, url: str) -> tuple[str, int]:
+        """Host and port that a request to `url` would really connect to."""
+        parts = urlsplit(self.proxy_for(url) or url)
+        return parts.hostname or "", parts.port or {"https": 443, "socks5": 1080, "socks5h": 1080}.get(parts.scheme, 80)
+
+    def proxy_note(self, url: str) -> str | None:
+        """A line for status when a proxy stands between; without its user name and password."""
+        proxy = self.proxy_for(url)
+        if proxy is None:
+            return None
+        parts = urlsplit(proxy)
+        return f"through the proxy {parts.scheme}://{parts.hostname}:{self.address_of(url)[1]} of the environment"
+
+    async def trust(self) -> ssl.SSLContext:
+        """The system's trust store; read once, at the first need, off the event loop."""
+        async with self._trust_lock:
+            if self._trust is None:
+                self._trust = await asyncio.to_thread(_system_trust)
+        return self._trust
+
+    async def renew(self) -> None:
+        """The network changed: no idle connection is used again, and names are asked anew."""
+        self._resolver.distrust()
+        for client in tuple(self._clients):
+            await client.renew()
+
+    async def aclose(self) -> None:
+        for client in tuple(self._clients):
+            await client.aclose()
+        self._clients.clear()
+
+
+class Client(httpx.AsyncClient):
+    """An `httpx.AsyncClient` whose pool can be renewed. Limits of time are the caller's."""
+
+    def __init__(self, transport: _Transport, headers: Mapping[str, str]) -> None:
+        super().__init__(
+            transport=transport, headers=headers, trust_env=False, follow_redirects=False, timeout=httpx.Timeout(None)
+        )
+        self._pools = transport
+
+    async def renew(self) -> None:
+        """The next request uses a fresh connection; those under way go on."""
+        await self._pools.renew()
+
+    def proxy_for(self, url: str) -> str | None:
+        return self._pools.http.proxy_for(url)
+
+
+class _Transport(httpx.AsyncBaseTransport):
+    """httpx above, httpcore's pool below, our own sockets under that."""
+
+    def __init__(self, http: Http) -> None:
+        self.http = http
+        self._pools: dict[str | None, httpcore.AsyncConnectionPool] = {}
+        self._retired: dict[httpcore.AsyncConnectionPool, int] = {}
+        self._busy: dict[httpcore.AsyncConnectionPool, int] = {}
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        url = request.url
+        pool = await self._pool(self.http.proxy_for(str(url)), secure=url.scheme == "https")
+        self._busy[pool] = self._busy.get(pool, 0) + 1
+        try:
+            reply = await pool.handle_async_request(
+                httpcore.Request(
+                    method=request.method,
+                    url=httpcore.URL(scheme=url.raw_scheme, host=url.raw_host, port=url.port, target=url.raw_path),
+                    headers=request.headers.raw,
+                    content=request.stream,
+                    extensions=request.extensions,
+                )
+            )
+        except BaseException:
+            with anyio.CancelScope(shield=True):
+                await self.release(pool)
+            raise
+        return httpx.Response(
+            reply.status, headers=reply.headers, stream=_Body(self, pool, reply), extensions=reply.extensions
+        )
+
+    async def release(self, pool: httpcore.AsyncConnectionPool) -> None:
+        self._busy[pool] -= 1
+        if not self._busy[pool]:
+            del self._busy[pool]
+            if pool not in self._pools.values():
+                await pool.aclose()
+
+    async def renew(self) -> None:
+        old, self._pools = self._pools, {}
+        for pool in old.values():
+            if pool not in self._busy:
+                await pool.aclose()
+
+    async def aclose(self) -> None:
+        pools = {*self._pools.values(), *self._busy}
+        self._pools = {}
+        for pool in pools:
+            await pool.aclose()
+
+    async def _pool(self, proxy: str | None, *, secure: bool) -> httpcore.AsyncConnectionPool:
+        key = f"{'tls' if secure else 'plain'} {proxy or ''}"
+        trust = await self.http.trust() if secure or (proxy or "").startswith("https:") else None
+        pool = self._pools.get(key)
+        if pool is None:
+            pool = self._pools[key] = httpcore.AsyncConnectionPool(
+                ssl_context=trust,
+                proxy=_proxy(proxy, trust) if proxy else None,
+                max_connections=MOST_CONNECTIONS,
+                max_keepalive_connections=MOST_IDLE,
+                keepalive_expiry=IDLE_LIMIT,
+                network_backend=self.http._backend,
+            )
+        return pool
+
+
+class _Body(httpx.AsyncByteStream):
+    def __init__(self, transport: _Transport, pool: httpcore.AsyncConnectionPool, reply: httpcore.Response) -> None:
+        self._transport = transport
+        self._pool: httpcore.AsyncConnectionPool | None = pool
+        self._reply = reply
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        async for part in self._reply.aiter_stream():
+            yield part
+
+    async def aclose(self) -> None:
+        await self._reply.aclose()
+        pool, self._pool = self._pool, None
+        if pool is not None:
+            await self._transport.release(pool)
+
+
+def _proxy(url: str, trust: ssl.SSLContext | None) -> httpcore.Proxy:
+    parts = httpx.URL(url)
+    if parts.scheme.startswith("socks") and find_spec("socksio") is None:
+        raise httpcore.ProxyError("a SOCKS proxy needs the package socksio")
+    bare = httpcore.URL(scheme=parts.raw_scheme, host=parts.raw_host, port=parts.port, target=b"/")
+    auth = (parts.username, parts.password) if parts.username or parts.password else None
+    return httpcore.Proxy(bare, auth=auth, ssl_context=trust if parts.scheme == "https" else None)
+
+
+def _system_trust() -> ssl.SSLContext:
+    context = ssl.create_default_context()
+    paths = ssl.get_default_verify_paths()
+    if not context.get_ca_certs() and not paths.cafile and not paths.capath and find_spec("certifi"):
+        import certifi  # some Python builds for macOS come without any
+
+        context.load_verify_locations(certifi.where())
+    return context
+
+
+# One exchange
+
+
+class Reply:
+    """The head of an answer, and its body as it arrives. Errors are ours."""
+
+    def __init__(self, response: httpx.Response, sending: Sending) -> None:
+        self._response = response
+        self._sending = sending
+        self._parts = self._read_parts()
+        self.status = response.status_code
+        self.headers = response.headers
+        self.content_type = response.headers.get("content-type", "").partition(";")[0].strip().lower()
+        self.is_complete = False  # set by the reader that has seen the end marker: the connection may be kept
+
+    @property
+    def is_reused(self) -> bool:
+        return self._sending.is_reused
+
+    @property
+    def may_have_billed(self) -> bool:
+        return self._sending.may_have_billed
+
+    def parts(self) -> AsyncIterator[bytes]:
+        """The bytes as they arrive. There is one reading: a second loop goes on where the first one stopped."""
+        return self._parts
+
+    async def _read_parts(self) -> AsyncGenerator[bytes, None]:
+        try:
+            async for part in self._response.stream:  # type: ignore[union-attr]
+                if part:
+                    yield part
+            return
+        except FOREIGN as exc:
+            failure = failure_of(exc, self._sending, in_body=True)
+        raise failure  # out here, so that not even its context leads to the foreign error's frames
+
+    async def read(self, limit: int = JSON_LIMIT) -> bytes:
+        """The whole body; `TierBroken(too_large)` beyond `limit`."""
+        body = bytearray()
+        async for part in self.parts():
+            body += part
+            if len(body) > limit:
+                raise TierBroken(
+                    self._sending.tier,
+                    f"the reply is larger than {limit} bytes",
+                    reason=Reason.TOO_LARGE,
+                    may_have_billed=self._sending.may_have_billed,
+                )
+        self.is_complete = True
+        return bytes(body)
+
+    async def error_text(self, limit: int = ERROR_LIMIT) -> str:
+        """The beginning of the body of an error; what cannot be read is left out."""
+        body = bytearray()
+        try:
+            async for part in self.parts():
+                body += part
+                if len(body) >= limit:
+                    break
+        except TierFailed:
+            pass  # the status has told enough
+        return bytes(body[:limit]).decode("utf-8", "replace")
+
+    async def json(self, limit: int = JSON_LIMIT) -> Any:
+        """The body as JSON; `TierBroken(empty_body | bad_payload)` if it is none."""
+        body = await self.read(limit)
+        try:
+            return json.loads(body)
+        except (ValueError, RecursionError):
+            told = "the reply is not JSON" if body.strip() else "the reply is empty"
+            reason = Reason.BAD_PAYLOAD if body.strip() else Reason.EMPTY_BODY
+            raise TierBroken(
+                self._sending.tier, told, reason=reason, may_have_billed=self._sending.may_have_billed
+            ) from None
+
+    async def aclose(self) -> None:
+        """Close the connection at once; if the answer was read to its end, keep it for the next request."""
+        if self.is_complete:
+            await self._drain()
+        await self._parts.aclose()
+        await self._response.aclose()
+
+    async def _drain(self) -> None:
+        try:
+            async with asyncio.timeout(DRAIN_SECONDS):
+                async for _ in self._parts:
+                    pass  # what comes after the end marker is nobody's; read, the connection can be used again
+        except (TierFailed, TimeoutError):
+            return
+
+
+@asynccontextmanager
+async def open_stream(
+    client: Client,
+    request: httpx.Request,
+    call: Call | None = None,
+    *,
+    tier: str,
+    billed: bool = True,
+    is_local: bool = False,
+) -> AsyncIterator[Reply]:
+    """Send `request`; hand out the reply once its head has arrived and can be believed.
+
+    `call` is told when the request has left; without one (look-ups on the side) nothing is billed.
+    `is_local`: a web page that answers is another program on this laptop, not a network's login page.
+    Leaving the block closes the connection at once, unless the answer was read to its end.
+    """
+    sending = Sending(tier, call, proxy=client.proxy_for(str(request.url)), billed=billed and call is not None)
+    limit = call.connect_timeout if call else None
+    request.extensions = {
+        **request.extensions,
+        "trace": sending.trace,
+        "timeout": {"connect": limit, "read": None, "write": None, "pool": limit},
+    }
+    try:
+        response = await client.send(request, stream=True)
+    except FOREIGN as exc:
+        failure = failure_of(exc, sending)
+    else:
+        sending.left()  # said already, unless the reply overtook the end of the request
+        reply = Reply(response, sending)
+        try:
+            check_head(reply, tier, request.url, is_local=is_local, billed=sending.may_have_billed)
+            yield reply
+        finally:
+            with anyio.CancelScope(shield=True):
+                await reply.aclose()
+        return
+    if failure.again:
+        await client.renew()
+    raise failure
+
+
+def check_head(reply: Reply, tier: str, url: httpx.URL, *, is_local: bool, billed: bool) -> None:
+    """Refuse what did not come from the service we asked: redirects, login pages, compressed bodies."""
+    status, headers = reply.status, reply.headers
+    page = reply.content_type in ("text/html", "application/xhtml+xml")
+    if status == 407:
+        raise TierUnavailable(
+            tier, "the proxy wants a login (407)", reason=Reason.PROXY, cure="put user and password into HTTPS_PROXY"
+        )
+    if status == 511 or (not is_local and 200 <= status < 300 and page):
+        raise portal(tier)
+    if 300 <= status < 400:
+        target = urlsplit(headers.get("location", ""))
+        if target.hostname and target.hostname != url.host and not is_local:
+            raise portal(tier)
+        raise TierUnavailable(
+            tier,
+            f"{url.host} sends us elsewhere ({status}); the key is not sent after it",
+            reason=Reason.REDIRECTED,
+            cure="check the base URL",
+        )
+    if 200 <= status < 300 and page:
+        raise TierBroken(tier, "a web page answers at this address", reason=Reason.BAD_PAYLOAD)
+    if headers.get("content-encoding", "identity").strip().lower() not in ("", "identity"):
+        raise TierBroken(
+            tier, "the reply is compressed, which was not asked for", reason=Reason.BAD_PAYLOAD, may_have_billed=billed
+        )
+
+
+def portal(tier: str) -> TierUnavailable:
+    return TierUnavailable(
+        tier,
+        "a login page of the network answered instead of the service",
+        reason=Reason.PORTAL,
+        cure="open any web page and log in to the network",
+    )
+
+
+def retry_after(headers: Mapping[str, str], wall: float, most: float = ONE_DAY) -> float | None:
+    """Seconds to wait, as the service says them: milliseconds, seconds or a date; at most `most`."""
+    readings = (
+        (headers.get("retry-after-ms"), 0.001),
+        (headers.get("retry-after"), 1.0),
+    )
+    for text, unit in readings:
+        if not text:
+            continue
+        try:
+            seconds = float(text) * unit
+        except ValueError:
+            try:
+                seconds = parsedate_to_datetime(text).timestamp() - wall
+            except (ValueError, TypeError, OverflowError):
+                continue
+        if seconds == seconds:  # not NaN
+            return min(max(0.0, seconds), most)
+    return None

@@ -1,0 +1,271 @@
+"""What callers send and get, as models: they check requests, and they are the API's documentation.
+
+Unknown fields are kept apart by pydantic (`extra="allow"`), so that they can be ignored by name.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag
+
+from gateway_core import Document, OnInterrupt, Reason
+
+from .problems import RequestRefused
+
+Backend = Literal["copilot", "cloud", "local"]
+State = Literal["closed", "open", "half_open"]
+
+
+class Sent(BaseModel):
+    """A part of a request: strict, and tolerant of fields it does not know."""
+
+    model_config = ConfigDict(strict=True, extra="allow")
+
+
+class Turn(Sent):
+    """An earlier turn of the conversation."""
+
+    role: Literal["system", "user", "assistant"]
+    content: str
+
+
+class Query(Sent):
+    """A question. Only `prompt` is needed; `null` means unset."""
+
+    prompt: str = Field(description="The question. At most 2,000,000 characters.")
+    system: str | None = Field(None, description="Instructions that stand before the conversation.")
+    messages: list[Turn] | None = Field(None, description="Earlier turns, oldest first.")
+    tier: Backend | None = Field(None, description="Ask this tier only: no failover, and a cut is an error.")
+    model: str | None = Field(None, max_length=200, description="The model to ask for, where the tier has it.")
+    local_only: bool | None = Field(None, description="Nothing leaves this laptop.")
+    max_tokens: int | None = Field(None, ge=1, le=10_000_000, description="Over all tiers that write the answer.")
+    temperature: float | None = Field(None, ge=0, le=2, allow_inf_nan=False)
+    deadline_s: float | None = Field(
+        None, gt=0, le=86_400, allow_inf_nan=False, description="Seconds for the whole request, all tiers together."
+    )
+    on_interrupt: Literal["continue", "restart", "stop"] | None = Field(
+        None, description="When an answer breaks off: the next tier goes on, starts anew, or it ends in an error."
+    )
+    stream: bool | None = Field(None, description="Answer as server-sent events.")
+    details: bool | None = Field(None, description="Add who was asked, why, and what it took.")
+
+    def options(self) -> dict[str, Any]:
+        """As `Gateway.ask` and `Gateway.stream` take them."""
+        return {
+            "system": self.system,
+            "messages": [{"role": turn.role, "content": turn.content} for turn in self.messages or ()],
+            "tier": self.tier,
+            "model": self.model,
+            "local_only": self.local_only,
+            "max_tokens": self.max_tokens,
+            "temperature": self.temperature,
+            "deadline_s": self.deadline_s,
+            "on_interrupt": OnInterrupt(self.on_interrupt) if self.on_interrupt else None,
+        }
+
+
+class NamedText(Sent):
+    """A text with a name, which is searched as its title."""
+
+    text: str
+    name: str | None = Field(None, max_length=1000)
+
+
+class NamedFile(Sent):
+    """A file as it is; its name tells the kind."""
+
+    name: str = Field(min_length=1, max_length=1000)
+    content_base64: str = Field(description="The file's bytes in base64.")
+
+
+def _kind(item: Any) -> str:
+    if isinstance(item, (dict, BaseModel)):
+        return ":file" if "content_base64" in (item if isinstance(item, dict) else item.__dict__) else ":named"
+    return ":text"
+
+
+Item = Annotated[
+    Annotated[str, Tag(":text")] | Annotated[NamedText, Tag(":named")] | Annotated[NamedFile, Tag(":file")],
+    Discriminator(_kind),
+]
+
+
+class DocumentsQuery(Query):
+    """A question, and the documents to answer it from."""
+
+    documents: list[Item] = Field(min_length=1, description="Texts, named texts, or files.")
+    max_context_chars: int | None = Field(
+        None, ge=1, le=2_000_000, description="Most characters of documents that are sent along; 4000 unless told."
+    )
+
+    def options(self) -> dict[str, Any]:
+        documents = [_document(item, f"documents[{number}]") for number, item in enumerate(self.documents)]
+        return super().options() | {"documents": documents, "max_context_chars": self.max_context_chars}
+
+
+def _document(item: Any, field: str) -> Document | str:
+    if isinstance(item, str):
+        return item
+    if isinstance(item, NamedText):
+        return Document(item.text, name=item.name or "")
+    try:
+        data = base64.b64decode("".join(item.content_base64.split()), validate=True)
+    except (binascii.Error, ValueError):
+        raise RequestRefused(
+            Reason.INVALID_REQUEST, f"{field}.content_base64 is not base64", field=f"{field}.content_base64"
+        ) from None
+    return _read_file(item.name, data, f"{field}.content_base64")
+
+
+def _read_file(name: str, data: bytes, field: str) -> Document:
+    try:
+        return Document(data.decode("utf-8-sig"), name=name)
+    except UnicodeDecodeError:
+        raise RequestRefused(
+            Reason.INVALID_REQUEST, f"{field} is not a text in UTF-8", field=field, cure="send its text"
+        ) from None
+
+
+# What comes back. These are not used to build replies, only to describe them.
+
+
+class SegmentTold(BaseModel):
+    """`[start, end)` in code points, and who wrote it."""
+
+    backend: Backend
+    start: int
+    end: int
+
+
+class AttemptTold(BaseModel):
+    """What one tier did for the request, or why it was not asked."""
+
+    backend: Backend
+    outcome: Literal["answered", "failed", "skipped", "cancelled", "interrupted"]
+    reason: Reason | None
+    ms: float
+    may_have_billed: bool
+    mode: str | None
+    model: str | None
+    detail: str
+    cure: str
+    retry_after: float | None
+
+
+class UsageTold(BaseModel):
+    input_tokens: int | None
+    output_tokens: int | None
+    credits: float | None
+
+
+class TimingTold(BaseModel):
+    first_token_ms: float | None
+    total_ms: float
+
+
+class SourceTold(BaseModel):
+    """A passage that was sent: `document[start:end]`."""
+
+    n: int
+    document: str
+    start: int
+    end: int
+    text: str
+    cited: bool
+    place: str | None
+
+
+class Details(BaseModel):
+    """Who wrote which part, who was asked, what it took and what it stands on."""
+
+    id: str
+    mode: str
+    model: str | None
+    finish_reason: str
+    segments: list[SegmentTold]
+    attempts: list[AttemptTold]
+    usage: UsageTold
+    timing: TimingTold
+    sources: list[SourceTold]
+    grounding: dict[str, Any] | None
+    notes: list[str]
+
+
+class Reply(BaseModel):
+    """The answer, the tier that (last) wrote it, and Copilot's circuit."""
+
+    response: str
+    backend: Backend
+    state: State
+    details: Details | None = Field(None, description="Only if asked for.")
+
+
+class HealthReply(BaseModel):
+    """Whether the next plain request would find somebody."""
+
+    status: Literal["ok", "degraded"]
+    copilot_available: bool
+    cloud_available: bool
+    local_available: bool
+    circuit_state: State
+
+
+class ResetReply(BaseModel):
+    status: Literal["ok"]
+
+
+class Problem(BaseModel):
+    """RFC 9457, with a code to switch on, every tier's reason, and the cure."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    code: Reason
+    attempts: list[AttemptTold]
+    cure: str
+    retry_after: float | None
+    field: str | None = Field(None, description="The part of the request at fault.")
+    partial: Reply | None = Field(None, description="What was written before the answer broke off.")
+
+
+class CircuitTold(BaseModel):
+    state: State
+    failures: int
+    reason: str | None
+    reopens_in: float | None
+
+
+class TierTold(BaseModel):
+    backend: Backend
+    mode: str
+    available: bool
+    circuit: CircuitTold
+    why_not: str
+    cure: str
+    model: str | None
+    models: list[str]
+    endpoint: str | None
+    notes: list[str]
+    details: dict[str, Any]
+
+
+class StatusReply(BaseModel):
+    """Every tier with its circuit; network and store."""
+
+    version: str
+    tiers: list[TierTold]
+    connectivity: str
+    store: str
+    notes: list[str]
+
+
+class Index(BaseModel):
+    """Where things are."""
+
+    name: str
+    version: str
+    endpoints: dict[str, str]

@@ -1,0 +1,99 @@
+"""The documented endpoints: arguments in, answers out."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING, TypeVar
+
+from fastapi import APIRouter, Request
+from starlette.responses import RedirectResponse, Response
+
+from gateway_core import __version__
+
+from .answering import Answering
+from .bodies import DocumentsQuery, HealthReply, Index, Query, Reply, ResetReply, StatusReply
+from .changes import StatusStream
+from .dialects import Plain
+from .documentation import ASKED, ONLY_ACCESS, answers_of, body_of
+from .intake import DOCUMENTS_LIMIT, PLAIN_LIMIT, ignored, parse, read_json
+from .problems import JSON_HEADERS
+from .wire import dump
+
+if TYPE_CHECKING:
+    from .app import Service
+
+router = APIRouter()
+Asked = TypeVar("Asked", bound=Query)
+
+
+def service_of(request: Request) -> Service:
+    service: Service = request.app.state.service
+    return service
+
+
+@router.post("/ai/query", response_model=Reply, responses=ASKED, openapi_extra=body_of(Query))
+async def query(request: Request) -> Response:
+    """Answer a prompt: by Copilot, else the cloud, else this laptop."""
+    return await _answer(request, Query, PLAIN_LIMIT)
+
+
+@router.post("/ai/query/rag", response_model=Reply, responses=ASKED, openapi_extra=body_of(DocumentsQuery))
+async def query_documents(request: Request) -> Response:
+    """Answer a prompt from documents, with citations."""
+    return await _answer(request, DocumentsQuery, DOCUMENTS_LIMIT)
+
+
+async def _answer(request: Request, model: type[Asked], limit: int) -> Response:
+    service = service_of(request)
+    body = await read_json(request, limit)
+    asked = parse(model, body)
+    dialect = Plain(bool(asked.details), ignored(asked))
+    answering = Answering(
+        service.gateway, service.closing, dialect, asked.prompt, asked.options(), stream=bool(asked.stream)
+    )
+    return service.repeats.once(request.scope, request.headers.get("idempotency-key"), body, answering)
+
+
+@router.get("/health", response_model=HealthReply, responses=answers_of(403))
+async def health(request: Request) -> Response:
+    """Who would answer the next plain request. Always 200, never a paid call, no token needed."""
+    return _json(asdict(await service_of(request).gateway.health()))
+
+
+@router.post("/admin/reset", response_model=ResetReply, responses=ONLY_ACCESS)
+async def reset(request: Request) -> Response:
+    """Close every circuit and forget every wait."""
+    await service_of(request).gateway.reset()
+    return _json({"status": "ok"})
+
+
+@router.get("/status", response_model=StatusReply, responses=ONLY_ACCESS)
+async def status(request: Request) -> Response:
+    """Every tier with its circuit and the reason it is left out; network and store."""
+    return _json((await service_of(request).gateway.status()).as_dict())
+
+
+@router.get("/ai/events", response_model=None, responses=answers_of(401, 403, stream=True))
+async def events(request: Request) -> Response:
+    """The status as server-sent events: now, and whenever it changes."""
+    service = service_of(request)
+    return StatusStream(service.feed, service.closing)
+
+
+@router.get("/", response_model=Index, responses=answers_of(307, 401, 403))
+async def index(request: Request) -> Response:
+    """Where things are; a browser is led to the chat page when there is one."""
+    service = service_of(request)
+    wants_page = "text/html" in request.headers.get("accept", "")
+    if wants_page and service.front_ends:
+        return RedirectResponse(f"/{service.front_ends[0].name}", 307)
+    served = {
+        f"{method.upper()} {path}": told["description"].partition("\n")[0]
+        for path, methods in request.app.openapi()["paths"].items()
+        for method, told in methods.items()
+    }
+    return _json({"name": "AI Gateway", "version": __version__, "endpoints": served})
+
+
+def _json(value: object) -> Response:
+    return Response(dump(value), 200, JSON_HEADERS, "application/json")

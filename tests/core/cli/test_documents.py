@@ -1,0 +1,87 @@
+"""Files as documents: read as text, named in every complaint, listed under the answer that cites them."""
+
+import pytest
+
+from gateway_core.testing import ScriptedTier
+
+POLICY = "Refund policy: customers may return items within 30 days.\nShipping takes two days."
+
+
+def test_a_file_is_sent_with_the_question_and_listed_under_the_answer(cli, tmp_path):
+    (tmp_path / "policy.txt").write_text(POLICY)
+    tier = ScriptedTier("copilot", ["Within 30 days [1]."])
+    ran = cli("ask", "What about refunds?", "-d", "policy.txt", tiers=[tier])
+
+    assert "within 30 days" in tier.prompts[0].messages[-1].content
+    assert (ran.code, ran.out) == (0, "Within 30 days [1].\n")
+    assert ran.err == "[1] policy.txt\n"
+
+
+def test_passages_that_the_answer_does_not_cite_are_listed_as_sent(cli, tmp_path):
+    (tmp_path / "policy.txt").write_text(POLICY)
+    ran = cli("ask", "What about refunds?", "-d", "policy.txt", tiers=[ScriptedTier("copilot", ["No idea."])])
+
+    assert "passages sent, none of them cited:\n[1] policy.txt" in ran.err
+
+
+def test_a_document_can_come_from_standard_input_beside_a_prompt(cli):
+    tier = ScriptedTier("copilot", ["Within 30 days [1]."])
+    cli("ask", "What about refunds?", "-d", "-", tiers=[tier], stdin=POLICY.encode())
+
+    assert "within 30 days" in tier.prompts[0].messages[-1].content
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+def test_text_is_read_as_editors_and_shells_write_it(cli, tmp_path, encoding):
+    (tmp_path / "a.txt").write_text("Nîmes is in France.", encoding=encoding)
+    tier = ScriptedTier("copilot", ["France [1]."])
+    cli("ask", "Where is Nîmes?", "-d", "a.txt", tiers=[tier])
+
+    sent = tier.prompts[0].messages[-1].content
+    assert "Nîmes is in France." in sent
+    assert "\ufeff" not in sent
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        pytest.param(b"caf\xe9", "a.bin", id="another encoding"),
+        pytest.param(b"\x00\x01\x02", "a.bin", id="binary"),
+        pytest.param(b"\xff\xfea", "a.bin", id="half a UTF-16 unit"),
+    ],
+)
+def test_a_file_that_is_no_text_is_refused_by_name(cli, tmp_path, content, told):
+    (tmp_path / "a.bin").write_bytes(content)
+    tier = ScriptedTier("copilot")
+    ran = cli("ask", "hi", "-d", "a.bin", tiers=[tier])
+
+    assert (ran.code, ran.out, tier.calls) == (2, "", 0)
+    assert told in ran.err
+
+
+def test_a_folder_is_refused_by_name(cli, tmp_path):
+    (tmp_path / "papers").mkdir()
+    ran = cli("ask", "hi", "-d", "papers", tiers=[ScriptedTier("copilot")])
+
+    assert ran.code == 2
+    assert "papers: cannot be read" in ran.err
+
+
+def test_a_missing_file_is_a_problem_in_json_that_names_the_field(cli):
+    ran = cli("ask", "hi", "--json", "-d", "missing.txt", tiers=[ScriptedTier("copilot")])
+
+    assert ran.code == 2
+    assert (ran.json["status"], ran.json["field"]) == (422, "documents")
+
+
+def test_with_nothing_set_up_the_documents_are_quoted_and_it_is_said_that_no_model_answered(cli, tmp_path, monkeypatch):
+    (tmp_path / "policy.txt").write_text(POLICY)
+    monkeypatch.setenv("COPILOT_USE_GH", "0")
+    monkeypatch.setenv("COPILOT_EDITOR_LOGIN", "0")
+    monkeypatch.setenv("OLLAMA_BASE_URL", "http://127.0.0.1:9")
+    ran = cli("ask", "What about refunds?", "-d", "policy.txt")
+
+    assert ran.code == 0
+    assert ran.out.startswith("No AI model could answer.")
+    assert "return items within 30 days" in ran.out
+    assert "no AI model answered" in ran.err

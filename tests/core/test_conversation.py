@@ -1,0 +1,44 @@
+"""A conversation is asked as it stands."""
+
+import pytest
+
+from gateway_core import Gateway, Message, PromptRefused, Settings
+from gateway_core.testing import ScriptedTier
+
+PICTURE = [
+    {"type": "text", "text": "What is it?"},
+    {"type": "image_url", "image_url": {"url": "data:image/png;base64,AA"}},
+]
+
+
+def gateway(tier: ScriptedTier) -> Gateway:
+    return Gateway([tier], settings=Settings(ai_gateway_store="memory"))
+
+
+async def test_without_a_prompt_the_messages_are_the_whole_conversation():
+    tier = ScriptedTier("copilot")
+    messages = (
+        Message("system", "Be brief."),
+        Message("user", PICTURE),  # type: ignore[arg-type]  # parts are passed on as they came
+        Message("assistant", "", {"content": None, "tool_calls": [{"id": "c1"}]}),
+        Message("tool", "sunny", {"tool_call_id": "c1"}),
+    )
+
+    await gateway(tier).ask(None, messages=messages)
+
+    assert tier.prompts[0].messages == messages
+    assert tier.prompts[0].question == "What is it?"
+
+
+@pytest.mark.parametrize("messages", [(), (Message("system", "Be brief."),)])
+async def test_a_conversation_without_a_question_is_refused(messages):
+    with pytest.raises(PromptRefused, match="no question") as refused:
+        await gateway(ScriptedTier("copilot")).ask(None, messages=messages)
+
+    assert refused.value.field == "messages"
+
+
+async def test_text_within_parts_is_checked_too():
+    parts = [{"type": "text", "text": "a\0b"}]
+    with pytest.raises(PromptRefused, match=r"messages\[0\] holds a NUL"):
+        await gateway(ScriptedTier("copilot")).ask(None, messages=[Message("user", parts)])  # type: ignore[arg-type]

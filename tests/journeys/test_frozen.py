@@ -1,0 +1,62 @@
+"""The lid is closed in the middle of a request: the process stands still, its timers do not."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from gateway_core.testing.simulators import DEFAULT_ANSWER
+from tests.core.ladder import asking, in_virtual_time, read, router
+
+from .conftest import Providers
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGSTOP"), reason="this system cannot stop a process")
+@pytest.mark.parametrize("fault", ["slow_first:1", "stall_after:20,seconds=1"])
+def test_f69_standing_still_is_not_a_timeout(providers: Providers, empty_home: Path, fault: str):
+    providers.cloud.script(fault)
+    environment = {
+        **os.environ,
+        **{name.upper(): value for name, value in providers.settings.items() if "copilot" not in name},
+        "FIRST_TOKEN_TIMEOUT": "2",
+        "STALL_TIMEOUT": "2",
+    }
+    command = [sys.executable, "-m", "gateway_core", "ask", "Tell me.", "--json"]
+    process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    try:
+        begun = time.monotonic()
+        while not providers.cloud.paid_calls and time.monotonic() - begun < 20:
+            time.sleep(0.02)
+        time.sleep(0.3)
+        process.send_signal(signal.SIGSTOP)
+        time.sleep(4)
+        process.send_signal(signal.SIGCONT)
+        output, errors = process.communicate(timeout=30)
+    finally:
+        process.kill()
+    assert process.returncode == 0, errors.decode()
+    reply = json.loads(output)
+    assert (reply["response"], reply["backend"]) == (DEFAULT_ANSWER, "cloud")
+    assert len(providers.cloud.paid_calls) == 1
+
+
+@in_virtual_time
+async def test_f69_an_answer_lost_to_a_gap_is_asked_for_once_more_and_charged_to_nobody():
+    import asyncio
+
+    from gateway_core.testing import ScriptedTier
+
+    loop = asyncio.get_running_loop()
+    copilot = ScriptedTier("copilot", [3600.0], ["again"])
+    loop.call_later(5, lambda: setattr(loop._selector_with_time, "time", loop.time() + 60))
+    r = router(copilot, ScriptedTier("cloud"))
+    seen = await read(r, asking())
+    assert (seen.whole.text, seen.reasons("copilot")) == ("again", ["clock_gap", None])
+    assert (await r.store.read(copilot.identity)).failures == 0
