@@ -34,6 +34,7 @@ if TYPE_CHECKING:
         Segment,
         SegmentStarted,
         Source,
+        Upload,
         Usage,
     )
 
@@ -64,6 +65,7 @@ __all__ = [
     "Source",
     "Status",
     "TierFailed",
+    "Upload",
     "Usage",
     "attempts_of",
     "problem_of",

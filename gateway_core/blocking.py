@@ -16,9 +16,10 @@ from concurrent.futures import Future, wait
 from contextlib import aclosing
 from typing import Any, TypeVar
 
+from .compose import Sent
 from .gateway import Gateway, Health, Status
 from .settings import Settings
-from .types import Answer, Document, Event
+from .types import Answer, Event
 
 T = TypeVar("T")
 
@@ -51,7 +52,7 @@ class BlockingGateway:
     def ask(self, prompt: str, **options: Any) -> Answer:
         return self._call(lambda gateway: gateway.ask(prompt, **options))
 
-    def ask_documents(self, prompt: str, documents: Sequence[Document | str], **options: Any) -> Answer:
+    def ask_documents(self, prompt: str, documents: Sequence[Sent], **options: Any) -> Answer:
         return self._call(lambda gateway: gateway.ask_documents(prompt, documents, **options))
 
     def stream(self, prompt: str, **options: Any) -> Iterator[Event]:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from . import __version__
 from .circuit import CircuitPolicy, CircuitState, CircuitStore, MemoryStore, allow_probe, reset
 from .clock import Clock, SystemClock
-from .compose import Composer
+from .compose import Composer, Sent
 from .deadline import Deadline
 from .errors import ONE_HOUR, PromptRefused
 from .routing.course import Ask
@@ -22,7 +22,7 @@ from .routing.watch import Limits
 from .settings import Settings
 from .telemetry import Happening, Telemetry, log_happening
 from .tiers.base import Tier, TierInfo
-from .types import Answer, Document, Done, Event, Message, OnInterrupt, Prompt, Reason
+from .types import Answer, Done, Event, Message, OnInterrupt, Progress, Prompt, Reason
 
 if TYPE_CHECKING:
     from .connectivity import ConnectivityGate
@@ -158,6 +158,7 @@ class Gateway:
     def from_settings(cls, settings: Settings | None = None) -> Gateway:
         """The gateway the settings describe. Nothing is contacted before the first request."""
         from .connectivity import ConnectivityGate
+        from .rag import IndexCache
         from .tiers import build_rungs
         from .tiers.http import Http
 
@@ -165,7 +166,7 @@ class Gateway:
         clock = SystemClock()
         telemetry = Telemetry(clock.wall)
         telemetry.listen(log_happening)
-        composer = Composer()
+        composer = Composer(IndexCache(path=chosen.ai_gateway_state_dir / "indexes.db").index)
         http = Http(clock, user_agent=f"ai-gateway/{__version__}")
         return cls(
             build_rungs(chosen, clock, http, composer.quotes),
@@ -249,7 +250,7 @@ class Gateway:
         self,
         prompt: str | None,
         *,
-        documents: Sequence[Document | str] | None = None,
+        documents: Sequence[Sent] | None = None,
         system: str | None = None,
         messages: Sequence[Message | Mapping[str, Any]] = (),
         tier: str | None = None,
@@ -261,14 +262,16 @@ class Gateway:
         on_interrupt: OnInterrupt | str | None = None,
         max_context_chars: int | None = None,
         passthrough: Mapping[str, Any] | None = None,
+        progress: Progress | None = None,
         whole: bool = False,
         id: str | None = None,
     ) -> AsyncGenerator[Event, None]:
         """Yield `Meta`, `Delta`s, perhaps `SegmentStarted`, and at the end exactly one `Done`.
 
-        `documents` are answered from; `messages` are earlier turns, or with the prompt `None` the whole conversation,
-        which may hold content parts and tool calls and is asked as it stands; `tier` pins one backend (no failover
-        then); `deadline_s` is for all tiers together; `whole` is for callers that show nothing before the end.
+        `documents` are answered from (texts, files as `Upload` or path; `progress` hears of each file); `messages`
+        are earlier turns, or with the prompt `None` the whole conversation, which may hold content parts and tool
+        calls and is asked as it stands; `tier` pins one backend (no failover then); `deadline_s` is for all tiers
+        together; `whole` is for callers that show nothing before the end.
         Raises `PromptRefused`, `AllTiersFailed` or `AnswerInterrupted`.
         """
         only_local = self.settings.local_only if local_only is None else local_only or self.settings.local_only
@@ -284,6 +287,7 @@ class Gateway:
             system=system,
             messages=messages,
             max_context_chars=max_context_chars or self.settings.max_context_chars,
+            progress=progress,
         )
         await self._ready()
         asked = composed() if documents is None else await asyncio.to_thread(composed)
@@ -312,7 +316,7 @@ class Gateway:
                     return event.answer
         raise AssertionError("a stream ends in Done or raises")
 
-    async def ask_documents(self, prompt: str, documents: Sequence[Document | str], **options: Any) -> Answer:
+    async def ask_documents(self, prompt: str, documents: Sequence[Sent], **options: Any) -> Answer:
         """Answer from these documents, citing them."""
         return await self.ask(prompt, documents=documents, **options)
 

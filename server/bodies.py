@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field, Tag, WithJsonSchema
 
-from gateway_core import Document, OnInterrupt, Reason
+from gateway_core import Document, OnInterrupt, Reason, Upload
 
 from .problems import RequestRefused
 
@@ -119,7 +119,7 @@ class DocumentsQuery(Query):
         return super().options() | {"documents": documents, "max_context_chars": self.max_context_chars}
 
 
-def _document(item: Any, field: str) -> Document | str:
+def _document(item: Any, field: str) -> Document | Upload | str:
     if isinstance(item, str):
         return item
     if isinstance(item, NamedText):
@@ -130,16 +130,7 @@ def _document(item: Any, field: str) -> Document | str:
         raise RequestRefused(
             Reason.INVALID_REQUEST, f"{field}.content_base64 is not base64", field=f"{field}.content_base64"
         ) from None
-    return _read_file(item.name, data, f"{field}.content_base64")
-
-
-def _read_file(name: str, data: bytes, field: str) -> Document:
-    try:
-        return Document(data.decode("utf-8-sig"), name=name)
-    except UnicodeDecodeError:
-        raise RequestRefused(
-            Reason.INVALID_REQUEST, f"{field} is not a text in UTF-8", field=field, cure="send its text"
-        ) from None
+    return Upload(item.name, data)
 
 
 # What comes back. These are not used to build replies, only to describe them.
