@@ -17,7 +17,7 @@ if TYPE_CHECKING:
         TierFailed,
     )
     from .gateway import Gateway, Health, Status
-    from .replies import problem_of, reply_of
+    from .replies import attempts_of, problem_of, reply_of
     from .settings import Settings
     from .types import (
         Answer,
@@ -65,6 +65,7 @@ __all__ = [
     "Status",
     "TierFailed",
     "Usage",
+    "attempts_of",
     "problem_of",
     "reply_of",
 ]
@@ -77,6 +78,7 @@ _HOMES = {
     "Health": "gateway",
     "Settings": "settings",
     "Status": "gateway",
+    "attempts_of": "replies",
     "problem_of": "replies",
     "reply_of": "replies",
     **dict.fromkeys(

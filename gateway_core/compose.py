@@ -68,21 +68,21 @@ class Composer:
         texts = _documents(documents)
         index = self._index(texts)
 
-        def fitted(context_chars: int) -> Prompt:
+        def fitted(context_chars: int) -> tuple[Prompt, int]:
             packed = index.pack(question, context_chars)
             sources = tuple(
                 Source(p.n, p.name or str(p.document), p.start, p.end, p.text, place=p.place) for p in packed.passages
             )
             message = Message("user", _with_context(question, packed))
-            return Prompt(
+            prompt = Prompt(
                 (*turns, message), question=question, documents=texts, sources=sources, notes=tuple(packed.notes)
             )
+            return prompt, prompt.chars - len(packed.text)
 
-        first = fitted(max_context_chars)
-        beside = first.chars - sum(len(s.text) for s in first.sources)
+        first, beside = fitted(max_context_chars)
 
         def refit(max_chars: int) -> Prompt:
-            return fitted(max(LEAST_CONTEXT, min(max_context_chars, max_chars - beside)))
+            return fitted(max(LEAST_CONTEXT, min(max_context_chars, max_chars - beside)))[0]
 
         return replace(first, refit=refit)
 

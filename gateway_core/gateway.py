@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Coroutine, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import asdict, dataclass, replace
 from functools import partial
@@ -20,7 +20,7 @@ from .routing.course import Ask
 from .routing.router import Router
 from .routing.watch import Limits
 from .settings import Settings
-from .telemetry import Telemetry, log_happening
+from .telemetry import Happening, Telemetry, log_happening
 from .tiers.base import Tier, TierInfo
 from .types import Answer, Document, Done, Event, Message, OnInterrupt, Prompt, Reason
 
@@ -133,7 +133,8 @@ class Gateway:
         self._http = http
         self._epoch = 0
         self._quota_looks: dict[str, float] = {}
-        self._looking: set[asyncio.Task[None]] = set()
+        self._beside: set[asyncio.Task[Any]] = set()  # work that no request waits for
+        self.telemetry.listen(self._warm_when_needed)
         self.composer = composer or Composer()
         chosen = self.settings
         limits = Limits(
@@ -184,7 +185,7 @@ class Gateway:
         await self.aclose()
 
     async def aclose(self) -> None:
-        for task in self._looking:
+        for task in self._beside:
             task.cancel()
         for rung in self.router.rungs:
             await rung.aclose()
@@ -227,9 +228,20 @@ class Gateway:
                 used_up = frozenset({Reason.QUOTA_USED_UP})
                 await self.router.store.update(identity, lambda c: (allow_probe(c, now, because=used_up), None))
 
-        task = asyncio.create_task(look())
-        self._looking.add(task)
-        task.add_done_callback(self._looking.discard)
+        self._do_beside(look())
+
+    def _warm_when_needed(self, happening: Happening) -> None:
+        """When a cloud is left alone or the link is down, the local model loads before anybody waits for it."""
+        if happening.facts.get("state") not in ("open", "offline"):
+            return
+        rung = next((r for r in self.router.rungs if r.backend == "local" and r.missing() is None), None)
+        if rung is not None and happening.facts.get("backend") != "local":
+            self._do_beside(rung.warm())
+
+    def _do_beside(self, work: Coroutine[Any, Any, Any]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._beside.add(task)
+        task.add_done_callback(self._beside.discard)
 
     # ---- asking
 

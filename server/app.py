@@ -22,8 +22,10 @@ from .front_ends import FrontEnd, route
 from .guard import Guard, LastResort
 from .problems import RequestRefused, reply
 from .repeats import Repeats
+from .surfaces import chat_completions, messages, ollama, responses
 
 DESCRIPTION = "GitHub Copilot, else a cloud LLM, else a local model: one answer, and always told who gave it."
+SURFACES = (chat_completions, responses, messages, ollama)
 
 
 class Service:
@@ -86,7 +88,8 @@ def create_app(gateway: Gateway | None = None, *, front_ends: Sequence[FrontEnd]
         lifespan=service.running,
     )
     app.state.service = service
-    app.include_router(endpoints.router)
+    for surface in (endpoints, *SURFACES):
+        app.include_router(surface.router)
     app.add_exception_handler(GatewayError, _told)
     app.add_exception_handler(HTTPException, _told_of_http)
     app.add_middleware(Pages, front_ends=service.front_ends)

@@ -9,7 +9,7 @@ import base64
 import binascii
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag
+from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field, Tag, WithJsonSchema
 
 from gateway_core import Document, OnInterrupt, Reason
 
@@ -23,6 +23,19 @@ class Sent(BaseModel):
     """A part of a request: strict, and tolerant of fields it does not know."""
 
     model_config = ConfigDict(strict=True, extra="allow")
+
+
+def _is_content(content: Any) -> Any:
+    if isinstance(content, str) or (isinstance(content, list) and all(isinstance(part, dict) for part in content)):
+        return content
+    raise ValueError("must be a text or a list of content parts")
+
+
+Content = Annotated[
+    Any,
+    AfterValidator(_is_content),
+    WithJsonSchema({"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "object"}}]}),
+]
 
 
 class Turn(Sent):

@@ -9,14 +9,34 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from .cache import IndexCache as IndexCache
     from .cite import instructions as instructions
+    from .embed import Candidate as Candidate
+    from .embed import EmbeddingCache as EmbeddingCache
+    from .embed import rerank as rerank
+    from .errors import DocumentUnreadable as DocumentUnreadable
+    from .grounding import Grounding as Grounding
+    from .grounding import check_citations as check_citations
     from .index import PassageIndex as PassageIndex
+    from .load import Loaded as Loaded
+    from .load import load_document as load_document
+    from .load import load_documents as load_documents
     from .passages import PackedContext as PackedContext
     from .passages import Passage as Passage
     from .passages import Quote as Quote
 
 _HOMES = {
+    "IndexCache": "cache",
+    "Candidate": "embed",
+    "EmbeddingCache": "embed",
+    "rerank": "embed",
+    "DocumentUnreadable": "errors",
+    "Loaded": "load",
+    "load_document": "load",
+    "load_documents": "load",
     "instructions": "cite",
+    "Grounding": "grounding",
+    "check_citations": "grounding",
     "PassageIndex": "index",
     "PackedContext": "passages",
     "Passage": "passages",

@@ -9,6 +9,7 @@ from __future__ import annotations
 from .clean import clean
 
 LONGEST_NAME = 40
+LONGEST_CARD = 160
 
 
 def opening(nonce: str) -> str:
@@ -24,16 +25,20 @@ def frame_length(nonce: str) -> int:
     return len(opening(nonce)) + len(closing(nonce)) + 1
 
 
-def label(n: int, name: str = "", place: str | None = None, card: str = "") -> str:
-    """`[3] manual.pdf p. 12 (214 pages)`: number, then what is known."""
-    said = [f"[{n}]", short_name(name) if name else "", place or "", f"({card})" if card else ""]
-    return " ".join(part for part in said if part)
+def label(n: int, nonce: str, name: str = "", place: str | None = None, card: str = "") -> str:
+    """`[3] manual.pdf p. 12 (214 pages)`: number, then what is known, on one line and as clean as the text itself."""
+    known = [
+        short(name, LONGEST_NAME),
+        short(place or "", LONGEST_NAME),
+        f"({short(card, LONGEST_CARD)})" if card else "",
+    ]
+    return " ".join([f"[{n}]", *(clean(part, nonce) for part in known if part)])
 
 
-def short_name(name: str) -> str:
-    """A name on one line, its ending kept."""
-    name = " ".join(clean(name).split())
-    return name if len(name) <= LONGEST_NAME else name[: LONGEST_NAME - 11] + "…" + name[-10:]
+def short(said: str, longest: int) -> str:
+    """On one line, the middle left out where it is too long."""
+    said = " ".join(said.split())
+    return said if len(said) <= longest else said[: longest - 11] + "…" + said[-10:]
 
 
 def fenced(blocks: list[str], nonce: str) -> str:

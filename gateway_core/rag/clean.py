@@ -17,13 +17,15 @@ _SUSPICIOUSLY_HIDDEN = re.compile(
     "[\u200b\u200e\u200f\u202a-\u202e\u2060-\u2069\U000e0000-\U000e007f]|[\ufe00-\ufe0e\U000e0100-\U000e01ef]{2}"
 )
 _CONTROL_TOKEN = re.compile(
-    r"<[|｜][^<>\n]{1,60}?[|｜]>"
-    r"|</?(?:s|bos|eos|pad|unk|sop|eop|think|thinking|tool_call|tool_response|function_call|system|assistant|user|human"
-    r"|start_of_turn|end_of_turn|start_header_id|end_header_id|eot_id|im_start|im_end|endoftext)>"
-    r"|\[/?(?:INST|SYS|SYSTEM_PROMPT|AVAILABLE_TOOLS|TOOL_CALLS|TOOL_RESULTS|TOOL_CONTENT|IMG|MIDDLE|PREFIX|SUFFIX)\]"
-    r"|<</?SYS>>",
+    r"<[|｜][^<>\n]{1,60}?[|｜]?>|<\w{1,60}[|｜]>"
+    r"|</?(?:s|bos|eos|pad|unk|mask|sop|eop|think|thinking|tool_[a-z]{1,20}|function_call|system|assistant|user|human"
+    r"|(?:start|end)_[a-z_]{1,40}|eot_id|im_start|im_end|endoftext|unused\d{1,4}|fim_[a-z]{1,10}|[A-Z_]{1,24}_TOKEN)>"
+    r"|\[/?(?:INST|SYS|SYSTEM_PROMPT|AVAILABLE_TOOLS|TOOL_[A-Z]{1,20}|IMG(?:_[A-Z]{1,5})?|MIDDLE|PREFIX|SUFFIX|CLS|SEP|PAD"
+    r"|UNK|MASK|BOS|EOS|gMASK|sMASK)\]"
+    r"|\[\|[\w ]{1,40}\|\]|<</?SYS>>",
     re.IGNORECASE,
 )
+_OPENER = re.compile(r"<(?=[|｜])")  # whatever stands between: no token of this kind can begin
 _FENCE = re.compile(r"<<(?=\s*/?\s*(?:doc|end)\w*)|(?<=\w)>>(?=\s*$)", re.IGNORECASE | re.MULTILINE)
 _CITATION = re.compile(r"[\[【［]\s*(\^?\d{1,3}(?:\s*[,;–-]\s*\d{1,3})*)\s*[\]】］]")
 _LINE_CITATION = re.compile(r"^([ \t]*)[\[【［]\s*(\^?\d{1,3}(?:\s*[,;–-]\s*\d{1,3})*)\s*[\]】］]", re.MULTILINE)
@@ -99,8 +101,8 @@ def clean(text: str, nonce: str = "", *, is_code: bool = False) -> str:
     """The text as a model may read it: nothing invisible, no model control token, no fence, no `[3]` of its own."""
     if not text.isprintable():  # line ends are not printable, so this only spares one-liners
         text = _INVISIBLE.sub("", text)
-    text = _CONTROL_TOKEN.sub(lambda found: found.group().translate(_SOFTER).replace("｜", "|"), text)
-    text = _FENCE.sub(lambda found: found.group().translate(_SOFTER), text)
+    for frame in (_CONTROL_TOKEN, _OPENER, _FENCE):
+        text = frame.sub(lambda found: found.group().translate(_SOFTER), text)
     if nonce:
         text = text.replace(nonce, nonce[::-1] if nonce != nonce[::-1] else "-" * len(nonce))
     if is_code:  # an index like row[0] must stay what it is

@@ -24,6 +24,11 @@ class BlockTable(Protocol):
 
     def add(self, rows: Iterable[Row]) -> None: ...
 
+    @property
+    def size(self) -> int:
+        """Bytes it takes, about."""
+        ...
+
     def frequencies(self, keys: Sequence[str]) -> dict[str, int]:
         """In how many blocks each key stands."""
         ...
@@ -61,6 +66,8 @@ class FullTextTable:
             "CREATE VIRTUAL TABLE blocks USING fts5(body, head, content='', tokenize='ascii');"
             "CREATE VIRTUAL TABLE vocabulary USING fts5vocab(blocks, row);"
             f"INSERT INTO blocks(blocks, rank) VALUES ('rank', 'bm25(1.0, {HEAD_WEIGHT})');"
+            # Four megabytes are gathered before a segment is written: fewer segments, less merging.
+            "INSERT INTO blocks(blocks, rank) VALUES ('hashsize', 4000000);"
         )
 
     def add(self, rows: Iterable[Row]) -> None:
@@ -86,7 +93,13 @@ class FullTextTable:
         with self._lock:
             return self._db.serialize()
 
-    def close(self) -> None:
+    @property
+    def size(self) -> int:
+        with self._lock:
+            (pages,), (page,) = (self._db.execute(f"PRAGMA {what}").fetchone() for what in ("page_count", "page_size"))
+        return int(pages * page)
+
+    def __del__(self) -> None:
         self._db.close()
 
 
@@ -107,6 +120,10 @@ class PostingTable:
             for key, weight in weights.items():
                 self._postings[key].append((block, weight))
             self._lengths[block] = len(body_keys) + len(head_keys)
+
+    @property
+    def size(self) -> int:
+        return 100 * sum(map(len, self._postings.values()))
 
     def frequencies(self, keys: Sequence[str]) -> dict[str, int]:
         return {key: len(self._postings[key]) for key in keys if key in self._postings}

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import secrets
 import threading
+from array import array
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Protocol
 
 from ..types import Document
 from . import cite, overview
 from .clean import clean, suspicions
-from .corpus import Corpus, read, with_ids
+from .corpus import Corpus, Searchable, names_of, read, with_ids
+from .embed import Candidate
 from .fulltext import BlockTable, Row, new_table
 from .pack import Packer, Span, best_quotes
 from .passages import DocumentId, Mode, PackedContext, Passage, Quote
@@ -20,17 +22,19 @@ from .split import blocks
 from .words import keys_of, stems, words
 
 CANDIDATES = 60
+MOST_KEYS = 500  # a whole page may be pasted as a question
+TELLING_KEYS = 64
+LONGEST_NAME = 8  # words
 REMEMBERED_QUESTIONS = 4
 NAMES_TOLD = 5
 MANY_BLOCKS = 5_000  # from here on, words that stand nearly everywhere are not worth looking up
 
 
-@dataclass(slots=True)
-class _Searchable:
-    """What indexing makes: the table and, per block, its document and span."""
+class SearchableCache(Protocol):
+    """Remembers what was indexed; see `cache.IndexCache`."""
 
-    table: BlockTable
-    spans: list[tuple[int, int, int]]
+    def find(self, documents: Sequence[Document]) -> Searchable | None: ...
+    def keep(self, documents: Sequence[Document], made: Searchable) -> None: ...
 
 
 class PassageIndex:
@@ -39,15 +43,24 @@ class PassageIndex:
     Nothing is indexed before the first question that needs it, and then once. Safe to use from several threads.
     """
 
-    def __init__(self, documents: Sequence[Document | str], *, weights: Weights = DEFAULT) -> None:
+    def __init__(
+        self,
+        documents: Sequence[Document | str],
+        *,
+        weights: Weights = DEFAULT,
+        cache: SearchableCache | None = None,
+        table: Callable[[], BlockTable] = new_table,
+    ) -> None:
         self.documents = with_ids(documents)
         self._weights = weights
         self._lock = threading.RLock()
         self._corpus_: Corpus | None = None
-        self._searchable_: _Searchable | None = None
-        self._ranked: OrderedDict[str, list[Unit]] = OrderedDict()
-
-    # -- the questions ------------------------------------------------------------------------------------------
+        self._searchable_: Searchable | None = None
+        self._cache = cache
+        self._new_table = table
+        self._names: dict[str, list[int]] | None = None
+        self._cards: dict[tuple[int, bool], str] = {}
+        self._ranked: OrderedDict[tuple[str, frozenset[tuple[int, float]]], list[Unit]] = OrderedDict()
 
     def pack(
         self,
@@ -69,11 +82,15 @@ class PassageIndex:
         if not overview.asks_for_all(question):
             ranked = self._rank(question, boosts)
             first = self._wanted_first(question)
-            choice = Packer(ranked, lambda at: self.documents[at].text, self._label_cost).choose(budget, first)
+            choice = Packer(ranked, self._text, self._label_cost).choose(budget, first)
             if any(unit.score > 0 for unit in ranked):
                 return self._context(choice.spans, max_chars, nonce, "passages", choice.repeated)
         spans = overview.overview_spans(self._corpus, budget, self._overview_label_cost)
         return self._context(spans, max_chars, nonce, "overview")
+
+    def prepare(self) -> None:
+        """Index now rather than at the first question."""
+        _ = self._searchable
 
     def rank(self, question: str, k: int) -> list[DocumentId]:
         """The ids of the `k` documents that match best, best first; fewer when fewer match."""
@@ -83,7 +100,7 @@ class PassageIndex:
     def quotes(self, question: str, k: int = 3, max_chars: int = 400) -> list[Quote]:
         """The best `k` runs of sentences, best first, each within `max_chars`; empty when nothing matches."""
         found = []
-        for span in best_quotes(self._rank(question, None), k, max_chars):
+        for span in best_quotes(self._rank(question), k, max_chars, self._text):
             start, end = self._trimmed(span)
             document = self.documents[span.document]
             found.append(
@@ -99,7 +116,18 @@ class PassageIndex:
             )
         return found
 
-    # -- ranking ------------------------------------------------------------------------------------------------
+    def candidates(self, question: str) -> list[Candidate]:
+        """The blocks that the words of a question found, for `embed.rerank`; its result goes to `pack` as `boosts`."""
+        _, found = self._candidates(question, CANDIDATES)
+        return [
+            Candidate(
+                block.number,
+                self.documents[block.document].text[block.start : block.end],
+                block.score,
+                self.documents[block.document].private,
+            )
+            for block in found
+        ]
 
     @property
     def _corpus(self) -> Corpus:
@@ -109,16 +137,24 @@ class PassageIndex:
             return self._corpus_
 
     @property
-    def _searchable(self) -> _Searchable:
+    def _searchable(self) -> Searchable:
         with self._lock:
             if self._searchable_ is None:
-                made = _Searchable(new_table(), [])
-                made.table.add(self._rows(made.spans))
-                self._searchable_ = made
+                known = self._cache.find(self.documents) if self._cache is not None else None
+                self._searchable_ = known or self._indexed()
+                self._corpus_ = Corpus(self.documents, self._searchable_.outlines, self._searchable_.styles)
             return self._searchable_
 
-    def _rows(self, spans: list[tuple[int, int, int]]) -> Iterator[Row]:
+    def _indexed(self) -> Searchable:
         corpus = self._corpus
+        made = Searchable(self._new_table(), array("L"), corpus.outlines, corpus.styles)
+        made.table.add(self._rows(corpus, made.spans))
+        if self._cache is not None:
+            self._cache.keep(self.documents, made)
+        return made
+
+    def _rows(self, corpus: Corpus, spans: array[int]) -> Iterator[Row]:
+        number = 0
         for at, document in enumerate(corpus.documents):
             style, shape, text = corpus.styles[at], corpus.outlines[at], document.text
             key_of = stems(style).__getitem__
@@ -128,56 +164,53 @@ class PassageIndex:
                 above = title
                 if head is not None and head[0] < start:
                     above = " ".join([title, *keys_of(text[head[0] : head[1]], style)])
-                yield len(spans), " ".join(map(key_of, words(text[start:end]))), above
-                spans.append((at, start, end))
+                spans.extend((at, start, end))
+                yield number, " ".join(map(key_of, words(text[start:end]))), above
+                number += 1
 
-    def _rank(self, question: str, boosts: Mapping[int, float] | None) -> list[Unit]:
+    def _rank(self, question: str, boosts: Mapping[int, float] | None = None) -> list[Unit]:
+        asked = (question, frozenset((boosts or {}).items()))
         with self._lock:
-            if boosts is None and question in self._ranked:
-                self._ranked.move_to_end(question)
-                return self._ranked[question]
-            query, candidates = self._candidates(question, CANDIDATES)
-            ranked = rank_units(query, candidates, self._corpus, self._weights, boosts)
-            if boosts is None:
-                self._ranked[question] = ranked
-                if len(self._ranked) > REMEMBERED_QUESTIONS:
-                    self._ranked.popitem(last=False)
-            return ranked
+            if asked not in self._ranked:
+                query, candidates = self._candidates(question, CANDIDATES)
+                self._ranked[asked] = rank_units(query, candidates, self._corpus, self._weights, boosts)
+            self._ranked.move_to_end(asked)
+            if len(self._ranked) > REMEMBERED_QUESTIONS:
+                self._ranked.popitem(last=False)
+            return self._ranked[asked]
 
     def _candidates(self, question: str, limit: int) -> tuple[Query, list[Block]]:
         searchable = self._searchable
-        total = len(searchable.spans)
-        keys = query_keys(question, self._corpus.styles)
+        total = searchable.blocks
+        keys = query_keys(question, self._corpus.styles)[:MOST_KEYS]
         holders = searchable.table.frequencies(keys)
-        keys = [key for key in keys if key in holders]
+        rarest = sorted(holders, key=lambda key: (holders[key], key))[:TELLING_KEYS]
+        keys = [key for key in keys if key in rarest]
         telling = keys
         if total > MANY_BLOCKS:
             telling = [key for key in keys if holders[key] < total / 4] or keys
         found = searchable.table.search(telling, limit)
         named = frozenset(self._named(question))
         query = Query(tuple(keys), tuple(rarity(holders[key], total) for key in keys), wanted(question), named)
-        return query, [Block(number, *searchable.spans[number], score) for number, score in found]
+        return query, [Block(number, *searchable.span(number), score) for number, score in found]
 
     def _named(self, question: str) -> list[int]:
-        """Documents whose name stands in the question."""
-        asked = f" {' '.join(words(question.lower()))} "
-        found = []
-        for at, document in enumerate(self.documents):
-            if not document.name:
-                continue
-            name = " ".join(words(document.name.lower()))
-            stem = " ".join(words(document.name.rpartition(".")[0].lower()))
-            if f" {name} " in asked or (len(stem) > 3 and f" {stem} " in asked):
-                found.append(at)
-        return found[:NAMES_TOLD]
+        """Documents whose name, with or without its ending, stands in the question."""
+        with self._lock:
+            if self._names is None:
+                self._names = names_of(self.documents)
+        asked = words(question.lower())
+        runs = (" ".join(asked[at : at + n]) for at in range(len(asked)) for n in range(1, LONGEST_NAME + 1))
+        found = (at for run in dict.fromkeys(runs) for at in self._names.get(run, ()))
+        return list(dict.fromkeys(found))[:NAMES_TOLD]
 
     def _wanted_first(self, question: str) -> list[int]:
         named = self._named(question)
         if overview.asks_for_count(question):
-            named += [at for at, d in enumerate(self.documents[:100]) if at not in named and overview.table_card(d)]
+            named += [
+                at for at in range(min(100, len(self.documents))) if at not in named and self._card(at, "passages")
+            ]
         return named
-
-    # -- writing it down ----------------------------------------------------------------------------------------
 
     def _whole(self, max_chars: int, nonce: str) -> PackedContext | None:
         if sum(len(d.text) for d in self.documents) + cite.frame_length(nonce) > max_chars:
@@ -210,7 +243,9 @@ class PassageIndex:
             new = span.document != before
             before = span.document
             name = self._corpus.name(span.document)
-            parts.append(cite.label(n, name if new else "", place, self._card(document, mode) if new else ""))
+            parts.append(
+                cite.label(n, nonce, name if new else "", place, self._card(span.document, mode) if new else "")
+            )
             parts.append(clean(text, nonce, is_code=self._corpus.outlines[span.document].is_code))
             passages.append(
                 Passage(n, self._id(span.document), name, start, end, text, place, span.score, suspicions(text))
@@ -222,8 +257,13 @@ class PassageIndex:
         start = span.start + len(piece) - len(piece.lstrip())
         return start, max(start, span.start + len(piece.rstrip()))
 
-    def _card(self, document: Document, mode: Mode) -> str:
-        return overview.card(document) if mode == "overview" else overview.table_card(document)
+    def _card(self, at: int, mode: Mode) -> str:
+        """Counted once: a large table takes its time."""
+        known = (at, mode == "overview")
+        if known not in self._cards:
+            count = overview.card if mode == "overview" else overview.table_card
+            self._cards[known] = count(self.documents[at])
+        return self._cards[known]
 
     def _label_cost(self, at: int, offset: int, with_name: bool) -> int:
         return self._cost(at, offset, with_name, "passages")
@@ -233,8 +273,11 @@ class PassageIndex:
 
     def _cost(self, at: int, offset: int, with_name: bool, mode: Mode) -> int:
         document = self.documents[at]
-        name, card = (self._corpus.name(at), self._card(document, mode)) if with_name else ("", "")
-        return len(cite.label(0, name, document.place_of(offset), card)) - len(cite.label(0))
+        name, card = (self._corpus.name(at), self._card(at, mode)) if with_name else ("", "")
+        return len(cite.label(0, "", name, document.place_of(offset), card)) - len(cite.label(0, ""))
+
+    def _text(self, at: int) -> str:
+        return self.documents[at].text
 
     def _id(self, at: int) -> DocumentId:
         document_id = self.documents[at].id

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from ..types import Document
 from .corpus import Corpus
 from .pack import LABEL, LabelCost, Span
-from .split import units
+from .split import delimiter, looks_delimited, units
 from .words import content_words
 
 PIECE = 280  # characters from each place
@@ -65,8 +65,8 @@ def asks_for_count(question: str) -> bool:
 
 def names_something(question: str) -> bool:
     """Whether a word remains that could be looked for once the words of the asking itself are taken away."""
-    rest = _ASKS_FOR_ALL.sub(" ", question)
-    return any(word.lower() not in _ABOUT_THE_ASKING for word in content_words(rest) if rest.strip(" ?!.,:;\n"))
+    rest = _ASKS_FOR_ALL.sub(" ", question).strip(" ?!.,:;\n")
+    return any(word.lower() not in _ABOUT_THE_ASKING for word in content_words(rest))
 
 
 def table_card(document: Document) -> str:
@@ -79,7 +79,7 @@ def table_card(document: Document) -> str:
         return _json_card(document.text)
     if kinds & {"jsonl", "ndjson"}:
         return f"{_lines(document.text):,} records"
-    if ending == document.name.lower() and _looks_delimited(document.text):
+    if ending == document.name.lower() and looks_delimited(document.text):
         return _delimited_card(document.text)
     return ""
 
@@ -93,23 +93,8 @@ def _lines(text: str) -> int:
     return sum(1 for line in text.splitlines() if line.strip())
 
 
-def _delimiter(text: str) -> str:
-    head = text.lstrip("\ufeff \n").partition("\n")[0]
-    return max("\t;,|", key=head.count)
-
-
-def _looks_delimited(text: str) -> bool:
-    """A nameless text is a table when its first lines have the same number of separators, at least two each."""
-    lines = text[:4000].splitlines()[:8]
-    if len(lines) < 4:
-        return False
-    mark = _delimiter(text)
-    counts = {line.count(mark) for line in lines[:-1]}
-    return len(counts) == 1 and counts.pop() >= 2 and not any(line.rstrip().endswith((".", ":")) for line in lines[:-1])
-
-
 def _delimited_card(text: str) -> str:
-    mark = _delimiter(text)
+    mark = delimiter(text)
     try:
         header = next(csv.reader(io.StringIO(text), delimiter=mark), [])
         # Line ends inside quotes are part of a record; without quotes the lines can simply be counted.
@@ -186,7 +171,7 @@ def _piece(corpus: Corpus, at: int, start: int, room: int) -> Span | None:
     """Whole units from `start` within `room` characters; a unit longer than that is cut at a space."""
     text = corpus.documents[at].text
     end = start
-    for _, stop in units(text, start, min(len(text), start + 2 * PIECE), corpus.outlines[at].is_code):
+    for _, stop in units(text, start, min(len(text), start + 2 * PIECE), corpus.outlines[at].form):
         if stop - start > room:
             break
         end = stop

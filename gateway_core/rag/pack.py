@@ -7,7 +7,6 @@ packed is left out; labels and the fence count. Everything here only *chooses*: 
 
 from __future__ import annotations
 
-import heapq
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
@@ -161,12 +160,12 @@ def shingles_of(text: str) -> set[int]:
     return {hash(tuple(said[at : at + SHINGLE])) for at in range(len(said) - SHINGLE + 1)}
 
 
-def best_quotes(units: Sequence[Unit], k: int, max_chars: int) -> list[Span]:
-    """The `k` best short runs of units that do not overlap, best first."""
+def best_quotes(units: Sequence[Unit], k: int, max_chars: int, text_of: Callable[[int], str]) -> list[Span]:
+    """The `k` best short runs of units, best first; none overlaps another or says the same again."""
     taken: dict[int, int] = {}
+    seen: set[int] = set()
     found: list[Span] = []
-    best = heapq.nlargest(4 * k, range(len(units)), key=lambda at: (units[at].score, -at))
-    for at in best:
+    for at in sorted(range(len(units)), key=lambda at: (-units[at].score, at)):
         if len(found) == k or units[at].score <= 0:
             break
         if at in taken:
@@ -174,5 +173,8 @@ def best_quotes(units: Sequence[Unit], k: int, max_chars: int) -> list[Span]:
         low, high = grow(units, at, taken, max_chars)
         taken.update(dict.fromkeys(range(low, high + 1), at))
         end = min(units[high].end, units[low].start + max_chars)
-        found.append(Span(units[low].document, units[low].start, end, units[at].score))
+        shingles = shingles_of(text_of(units[low].document)[units[low].start : end])
+        if len(shingles) <= SHINGLE or len(shingles & seen) < ALIKE * len(shingles):
+            seen |= shingles
+            found.append(Span(units[low].document, units[low].start, end, units[at].score))
     return found

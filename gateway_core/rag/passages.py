@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from ..types import Source
+
 DocumentId = str | int
 Mode = Literal["whole", "passages", "overview"]
 
@@ -25,6 +27,10 @@ class Passage:
     place: str | None = None
     score: float = 0.0
     suspicious: tuple[str, ...] = ()
+
+    def as_source(self, *, cited: bool = False) -> Source:
+        """The passage as an answer reports it."""
+        return Source(self.n, str(self.document), self.start, self.end, self.text, cited, self.place)
 
 
 @dataclass(frozen=True, slots=True)

@@ -189,7 +189,7 @@ def _units_of(blocks: Sequence[Block], corpus: Corpus, hits: Mapping[Style, _Hit
         last = block
         text = corpus.documents[block.document].text
         count = hits[corpus.styles[block.document]].count
-        for start, end in units(text, block.start, block.end, corpus.outlines[block.document].is_code):
+        for start, end in units(text, block.start, block.end, corpus.outlines[block.document].form):
             found.append(Unit(block.document, start, end, run, *count(text[start:end])))
             block_of.append(block)
     return found, block_of

@@ -14,6 +14,9 @@ import re
 from bisect import bisect_right
 from dataclasses import dataclass
 from pathlib import PurePath
+from typing import Literal
+
+Form = Literal["prose", "code", "lines"]
 
 BLOCK = 700
 LONGEST_UNIT = 400
@@ -21,8 +24,10 @@ SHORTEST_UNIT = 40
 
 _CODE = """py pyi js jsx ts tsx java kt go rs c h cc cpp hpp cs rb php swift scala sh bash ps1 sql r jl lua pl m mm vue
     tf proto gradle dart ex exs clj hs"""
-_PROSE = "md markdown rst txt html htm pdf docx pptx eml csv tsv xlsx json log tex"
-_CODE_NAMES, _PROSE_NAMES = frozenset(_CODE.split()), frozenset(_PROSE.split())
+_PROSE = "md markdown rst txt html htm pdf docx pptx odt eml tex"
+_LINES = "csv tsv xlsx json jsonl ndjson log yaml yml toml ini cfg"
+_CODE_NAMES, _PROSE_NAMES, _LINE_NAMES = frozenset(_CODE.split()), frozenset(_PROSE.split()), frozenset(_LINES.split())
+_HEADING_MARKS = ("#", "<h", "<H", "\n==", "\n--")
 _CODE_LINE = re.compile(
     r"^[ \t]*(?:def |class |import |from \w[\w.]* import|return\b|func |fn |public |private |static |const |let |var "
     r"|#include|package |using |if ?\(|if .+:$|for ?\(|for .+:$|while ?\(|else\b|elif |try\b|except|}|.*[;{]$"
@@ -61,11 +66,16 @@ _SOFT_BREAKS = (re.compile(r"[;:。，、]\s*"), re.compile(r",\s+"), re.compile
 
 @dataclass(frozen=True, slots=True)
 class Outline:
-    """The heads of one document, in order. `bodies_explain`: in code a definition is found by its body."""
+    """The form of one document, and its heads in order."""
 
-    is_code: bool
+    form: Form
     starts: tuple[int, ...]
     ends: tuple[int, ...]
+
+    @property
+    def is_code(self) -> bool:
+        """In code a definition is found by its body, and brackets are indices."""
+        return self.form == "code"
 
     def head_at(self, offset: int) -> tuple[int, int] | None:
         """The last head that starts at or before `offset`."""
@@ -78,25 +88,42 @@ class Outline:
         return self.starts[at] if at < len(self.starts) else length
 
 
-def outline(text: str, name: str = "") -> Outline:
-    is_code = looks_like_code(text, name)
-    pattern = _DEFINITION if is_code else _HEADING
-    if not is_code and "#" not in text and "<h" not in text and "<H" not in text and "\n==" not in text \
-            and "\n--" not in text:  # fmt: skip
-        return Outline(False, (), ())
-    spans = [match.span() for match in pattern.finditer(text)]
-    return Outline(is_code, tuple(s for s, _ in spans), tuple(e for _, e in spans))
+def outline(text: str, name: str = "", kind: str = "") -> Outline:
+    form = form_of(text, name, kind)
+    if form != "code" and not any(mark in text for mark in _HEADING_MARKS):
+        return Outline(form, (), ())
+    spans = [match.span() for match in (_DEFINITION if form == "code" else _HEADING).finditer(text)]
+    return Outline(form, tuple(start for start, _ in spans), tuple(end for _, end in spans))
 
 
-def looks_like_code(text: str, name: str = "") -> bool:
-    """By the name's ending where it has a known one, else by the look of the first lines."""
+def form_of(text: str, name: str = "", kind: str = "") -> Form:
+    """By what it is said to be where that tells, else by the look of the first lines."""
     ending = PurePath(name).suffix[1:].lower() if name else ""
     if ending in _CODE_NAMES:
-        return True
+        return "code"
+    if kind in _LINE_NAMES or ending in _LINE_NAMES:
+        return "lines"
     if ending in _PROSE_NAMES:
-        return False
+        return "prose"
     lines = [line for line in text[:4000].splitlines() if line.strip()]
-    return len(lines) >= 5 and sum(bool(_CODE_LINE.match(line)) for line in lines) > len(lines) / 2
+    if len(lines) >= 5 and sum(bool(_CODE_LINE.match(line)) for line in lines) > len(lines) / 2:
+        return "code"
+    return "lines" if looks_delimited(text) else "prose"
+
+
+def looks_delimited(text: str) -> bool:
+    """A text is a table when its first lines have the same number of separators, at least two each."""
+    lines = text[:4000].splitlines()[:8]
+    if len(lines) < 4:
+        return False
+    mark = delimiter(text)
+    counts = {line.count(mark) for line in lines[:-1]}
+    return len(counts) == 1 and counts.pop() >= 2 and not any(line.rstrip().endswith((".", ":")) for line in lines[:-1])
+
+
+def delimiter(text: str) -> str:
+    head = text.lstrip("\ufeff \n").partition("\n")[0]
+    return max("\t;,|", key=head.count)
 
 
 def blocks(text: str, shape: Outline, size: int = BLOCK) -> list[tuple[int, int]]:
@@ -123,12 +150,12 @@ def _block_end(text: str, shape: Outline, earliest: int, latest: int) -> int:
     return latest
 
 
-def units(text: str, start: int, end: int, is_code: bool = False) -> list[tuple[int, int]]:
+def units(text: str, start: int, end: int, form: Form = "prose") -> list[tuple[int, int]]:
     """Sentence-like spans that tile `text[start:end]`, none longer than `LONGEST_UNIT`."""
     found: list[tuple[int, int]] = []
     begin = start
-    for cut in _cuts(text, start, end, is_code):
-        if cut - begin < SHORTEST_UNIT and not is_code and "\n\n" not in text[begin:cut]:
+    for cut in _cuts(text, start, end, form):
+        if cut - begin < SHORTEST_UNIT and form != "code" and "\n\n" not in text[begin:cut]:
             continue
         _append_cut(found, text, begin, cut)
         begin = cut
@@ -137,8 +164,8 @@ def units(text: str, start: int, end: int, is_code: bool = False) -> list[tuple[
     return found
 
 
-def _cuts(text: str, start: int, end: int, is_code: bool) -> list[int]:
-    if is_code:
+def _cuts(text: str, start: int, end: int, form: Form) -> list[int]:
+    if form != "prose":
         return [match.end() for match in _LINE_END.finditer(text, start, end)]
     if _UNMARKED.search(text, start, min(end, start + 200)):
         return [match.end() for match in _PHRASE.finditer(text, start, end)]

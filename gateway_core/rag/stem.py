@@ -36,6 +36,10 @@ _ENDINGS = (
     "al", "er", "ic", "ou",
 )  # fmt: skip
 
+# Most words have none of the suffixes: two letters tell it sooner than eighteen comparisons.
+_ADJECTIVAL_ENDS = frozenset(suffix[-2:] for suffix, _ in _ADJECTIVAL)
+_ENDING_ENDS = frozenset([*(suffix[-2:] for suffix in _ENDINGS), "on"])
+
 
 def _measure(stem: str) -> int:
     """How often a vowel group is followed by a consonant group."""
@@ -47,13 +51,17 @@ def english_stem(word: str) -> str:
     if len(word) <= 2 or not word.isalpha():
         return word
     word = _without_plural(word)
-    word = _without_past(word)
+    if word[-1] in "dg":
+        word = _without_past(word)
     if word[-1] == "y" and _VOWEL.search(word, 0, len(word) - 1):
         word = word[:-1] + "i"
     if len(word) > 4:
-        word = _replaced(word, _DERIVED.get(word[-2], ()))
-        word = _replaced(word, _ADJECTIVAL)
-        word = _without_ending(word)
+        if word[-1] in "ilmnrs" and word[-2] in _DERIVED:
+            word = _replaced(word, _DERIVED[word[-2]])
+        if word[-2:] in _ADJECTIVAL_ENDS:
+            word = _replaced(word, _ADJECTIVAL)
+        if word[-2:] in _ENDING_ENDS:
+            word = _without_ending(word)
     if word[-1] == "e" and len(word) > 3:
         stem = word[:-1]
         measure = _measure(stem)

@@ -21,7 +21,7 @@ from .stem import english_stem
 Style = Literal["english", "cut"]
 
 CUT_AT = 6  # letters kept of a word that is not English
-_REMEMBERED = 150_000  # surface forms, about 20 MB
+_REMEMBERED = 50_000  # surface forms, about 7 MB
 
 _UNSPACED = (
     "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af\uf900-\ufaff"
@@ -120,6 +120,8 @@ def content_words(question: str) -> list[str]:
 
 
 def _keys(word: str, style: Style) -> str:
+    if word.isascii() and word.isalpha() and (word.islower() or word.istitle()):
+        return english_stem(word.lower()) if style == "english" else word.lower()[:CUT_AT]
     if _UNSPACED_RUN.match(word):
         return pairs(word)
     if _CAMEL.search(word):

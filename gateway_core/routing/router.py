@@ -216,7 +216,7 @@ class Router:
                 failure = turn.failure
                 may_repeat = (
                     isinstance(failure, TierFailed)
-                    and failure.again
+                    and (failure.again or (isinstance(failure, ContextTooLong) and course.ask.prompt.refit is not None))
                     and not turn.has_written
                     and failure.reason not in mended
                     and not course.ask.deadline.is_over

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway_core.rag import PassageIndex
-from gateway_core.types import Document
+from gateway_core.types import Document, Source
 
 FILLER = "The committee met again and spoke about other matters at some length. " * 12
 MANUAL = Document(
@@ -127,6 +129,18 @@ def test_quotes_are_short_exact_and_best_first():
     assert [quote.score for quote in quotes] == sorted((quote.score for quote in quotes), reverse=True)
 
 
+def test_copies_are_quoted_once():
+    quotes = PassageIndex([MANUAL, MANUAL.text, MANUAL.text]).quotes("At what pressure does the safety valve open?")
+
+    assert sum("7.5 bar" in quote.text for quote in quotes) == 1
+
+
+def test_a_passage_becomes_a_source():
+    passage = PassageIndex([Document("short", id=7)]).pack("what?", 500).passages[0]
+
+    assert passage.as_source(cited=True) == Source(1, "7", 0, 5, "short", True, None)
+
+
 def test_nothing_is_quoted_when_nothing_matches():
     assert PassageIndex([MANUAL]).quotes("zebra migration") == []
 
@@ -154,3 +168,17 @@ def test_law_whatever_a_text_says_can_be_quoted_from_it(texts: list[str], k: int
     for quote in PassageIndex(texts).quotes("abc def ghi 中文", k=k, max_chars=100):
         assert quote.text == texts[int(quote.document)][quote.start : quote.end]
         assert len(quote.text) <= 100
+
+
+def test_a_page_pasted_as_a_question_is_answered():
+    question = " ".join(f"word{n}" for n in range(5000)) + " safety valve?"
+
+    assert PassageIndex([MANUAL, NOTES]).pack(f"safety valve {question}", 400).mode == "passages"
+
+
+def test_several_threads_may_ask_at_once():
+    index = PassageIndex([MANUAL, NOTES])
+    with ThreadPoolExecutor(8) as pool:
+        asked = [pool.submit(index.pack, f"valve {n % 5} opens", 500, nonce="00") for n in range(40)]
+
+    assert len({future.result().text for future in asked}) <= 5

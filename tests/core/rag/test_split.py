@@ -6,19 +6,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway_core.rag.split import LONGEST_UNIT, blocks, looks_like_code, outline, units
+from gateway_core.rag.split import LONGEST_UNIT, Form, blocks, form_of, outline, units
 
 TEXTS = st.text(alphabet=st.sampled_from("ab. C!\n#中。 ก<P> def x():\n0"), max_size=3000)
 
 
-@given(TEXTS, st.booleans())
-def test_law_blocks_tile_a_text_and_units_tile_a_block(text: str, is_code: bool):
-    shape = outline(text, "a.py" if is_code else "a.md")
+@given(TEXTS, st.sampled_from(["prose", "code", "lines"]))
+def test_law_blocks_tile_a_text_and_units_tile_a_block(text: str, form: Form):
+    shape = outline(text, {"code": "a.py", "lines": "a.csv", "prose": "a.md"}[form])
     at = 0
     for start, end in blocks(text, shape):
         assert start == at < end
         within = start
-        for begin, stop in units(text, start, end, is_code):
+        for begin, stop in units(text, start, end, form):
             assert begin == within < stop <= begin + LONGEST_UNIT
             within = stop
         assert within == end
@@ -71,5 +71,12 @@ def test_definitions_are_the_heads_of_code():
 
 
 def test_code_without_a_name_is_known_by_its_look():
-    assert looks_like_code("import os\nfrom x import y\n\ndef f():\n    return 1\n\nclass A:\n    pass\n")
-    assert not looks_like_code("We met on Monday.\nIt rained.\nNobody came.\nWe left.\nThe end of it.\n")
+    assert form_of("import os\nfrom x import y\n\ndef f():\n    return 1\n\nclass A:\n    pass\n") == "code"
+    assert form_of("We met on Monday.\nIt rained.\nNobody came.\nWe left.\nThe end of it.\n") == "prose"
+
+
+def test_a_row_of_a_table_is_not_cut_at_its_commas():
+    rows = [f"{n},a person with a rather long name {n},some town,another column\n" for n in range(20)]
+    text = "".join(rows)
+
+    assert [text[start:end] for start, end in units(text, 0, len(text), outline(text).form)] == rows

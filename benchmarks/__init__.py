@@ -1,0 +1,1 @@
+"""Measurements, run by hand: what a change costs and brings."""
