@@ -6,6 +6,7 @@ import argparse
 import sys
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 
 from . import Call, CopilotSimulator, OllamaSimulator, OpenAISimulator
 from .script import LINES
@@ -93,4 +94,5 @@ def say(text: str) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    with suppress(BrokenPipeError):  # whoever read along has seen enough
+        sys.exit(main())

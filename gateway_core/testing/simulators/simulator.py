@@ -1,18 +1,16 @@
-"""What the three simulators share: a port and a thread of their own, the script, the record of calls."""
+"""What the three simulators share: settings, the script, the record of calls, and the way of a call through it all."""
 
 from __future__ import annotations
 
 import asyncio
-import socket
 import ssl
 import threading
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import replace
-from types import TracebackType
-from typing import Any, ClassVar, Self, TypeVar
+from typing import Any, ClassVar
 
 from . import controls
 from .answers import DEFAULT_ANSWER, Plan, Question, plan
@@ -21,6 +19,7 @@ from .dialects import stream_of, whole_of
 from .fault_types import Fault
 from .faults import CONNECTION, PLAN, REPLY, error_of
 from .script import parse
+from .service import Service
 from .stream_faults import BYTES, STREAM
 from .wire import (
     BadRequest,
@@ -37,11 +36,8 @@ from .wire import (
     text_reply,
 )
 
-T = TypeVar("T")
-PATIENCE = 10.0  # seconds for the simulator's own thread to do as it is told
 
-
-class Simulator:
+class Simulator(Service):
     """A provider on a loopback port, running as soon as it is made.
 
     `script("status_500", "cut_after:40", then="ok")` decides the next paid calls; `calls` tells what came.
@@ -62,25 +58,11 @@ class Simulator:
         watch: Callable[[Call], object] = lambda call: None,
         **settings: Any,
     ) -> None:
-        self._host, self._port, self._tls, self._watch = host, port, tls, watch
-        self._given = settings
+        self._watch, self._given = watch, settings
         self._lock = threading.Lock()
         self._exchanges: list[Exchange] = []
-        self._connections: set[Connection] = set()
-        self._accepted = 0
-        self._family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        self._listener: socket.socket | None = None
-        self._hole: list[socket.socket] = []
-        self._resting: asyncio.Task[None] | None = None
         self._restore()
-        self._loop = asyncio.SelectorEventLoop()  # add_reader on every system
-        self._thread = threading.Thread(target=self._loop.run_forever, name=f"{self.name}-simulator", daemon=True)
-        self._thread.start()
-        try:
-            self.start()
-        except BaseException:
-            self.close()
-            raise
+        super().__init__(self.name, port, host, tls)
 
     # --- settings
 
@@ -106,110 +88,6 @@ class Simulator:
         if name not in self.settings:
             raise ValueError(f"unknown setting {name!r}; there are {', '.join(sorted(self.settings))}")
         setattr(self, name, value)
-
-    # --- life
-
-    @property
-    def url(self) -> str:
-        return f"{'https' if self._tls else 'http'}://{self._host}:{self._port}"
-
-    @property
-    def port(self) -> int:
-        return self._port
-
-    def start(self) -> None:
-        """Listen (again), on the same port as before."""
-        self._run(self._listen())
-
-    def stop(self) -> None:
-        """Refuse connections and reset the open ones, until `start`."""
-        self._run(self._silence())
-
-    def black_hole(self) -> None:
-        """Leave connection attempts without any reply, until `start`. Linux only: a full queue of connections."""
-        self.stop()
-        self._run(self._fill_queue())
-
-    def rest(self, seconds: float) -> None:
-        """`stop`, and `start` again after so many seconds; returns at once."""
-
-        async def nap() -> None:
-            await asyncio.sleep(0.02)  # whoever asked for it over HTTP gets the reply
-            await self._silence()
-            await asyncio.sleep(seconds)
-            await self._listen()
-
-        def begin() -> None:
-            self._resting = self._loop.create_task(nap())
-
-        self._loop.call_soon_threadsafe(begin)
-
-    def drop_connections(self) -> None:
-        """Close the connections that have no request under way, as a server does after a while."""
-
-        def hang_up() -> None:
-            for connection in [*self._connections]:
-                if not connection.busy:
-                    connection.close()
-
-        self._loop.call_soon_threadsafe(hang_up)
-
-    def close(self) -> None:
-        """The end. Safe to call twice."""
-        if self._loop.is_closed():
-            return
-        self._run(self._end())
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join(PATIENCE)
-        self._loop.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None) -> None:
-        self.close()
-
-    def _run(self, work: Coroutine[Any, Any, T]) -> T:
-        return asyncio.run_coroutine_threadsafe(work, self._loop).result(PATIENCE)
-
-    async def _listen(self) -> None:
-        if self._hole:
-            await self._silence()
-        if self._listener is None:
-            self._listener = socket.create_server((self._host, self._port), family=self._family, backlog=512)
-            self._listener.setblocking(False)
-            self._port = self._listener.getsockname()[1]
-            self._loop.add_reader(self._listener, self._accept, self._listener)
-
-    async def _fill_queue(self) -> None:
-        """A listener that accepts nothing, with its queue full: the system drops what comes."""
-        self._hole = [socket.create_server((self._host, self._port), family=self._family, backlog=0)]
-        for _ in range(2):
-            sock = socket.socket(self._family)
-            sock.setblocking(False)
-            sock.connect_ex((self._host, self._port))
-            self._hole.append(sock)
-
-    async def _silence(self) -> None:
-        for sock in self._hole:
-            sock.close()
-        self._hole = []
-        if self._listener is not None:
-            self._loop.remove_reader(self._listener)
-            self._listener.close()
-            self._listener = None
-        await asyncio.sleep(0.001)  # connections that were just accepted are set up
-        for connection in [*self._connections]:
-            connection.reset()
-        await asyncio.sleep(0.001)  # the transports tell their connections
-
-    async def _end(self) -> None:
-        tasks = [task for task in (self._resting, *(c.task for c in self._connections)) if task is not None]
-        await self._silence()
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-        await asyncio.sleep(0)
 
     # --- script and record
 
@@ -283,32 +161,11 @@ class Simulator:
 
     # --- serving
 
-    def _accept(self, listener: socket.socket) -> None:
-        """Take one connection. (asyncio's own server leaks those that come in the moment it closes.)"""
+    async def serve(self, connection: Connection) -> None:
         try:
-            sock, _ = listener.accept()
-        except OSError:
-            return
-        sock.setblocking(False)
-        # asyncio does so only for sockets it made itself; without it a reset overtakes what was sent just before
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self._accepted += 1
-        connection = Connection(self._accepted)
-        self._connections.add(connection)
-        connection.task = self._loop.create_task(self._welcome(connection, sock))
-
-    async def _welcome(self, connection: Connection, sock: socket.socket) -> None:
-        try:
-            await self._loop.connect_accepted_socket(lambda: connection, sock, ssl=self._tls)
-            await self._serve(connection)
-        except OSError:
-            sock.close()  # the TLS handshake failed: the client's business
-        finally:
-            self._connections.discard(connection)
-
-    async def _serve(self, connection: Connection) -> None:
-        try:
-            while not connection.closing and (request := await connection.next_request()) is not None:
+            while not (connection.closing or connection.last_request):
+                if (request := await connection.next_request()) is None:
+                    break
                 if request.path.startswith(controls.PREFIX):
                     await deliver(connection, controls.reply_to(request, self).outgoing())
                 else:

@@ -152,6 +152,7 @@ class Connection(asyncio.Protocol):
     number: int
     requests: int = 0
     busy: bool = False
+    last_request: bool = False  # close after the one under way
     closing: bool = False
     gone: asyncio.Event = field(default_factory=asyncio.Event)
     task: asyncio.Task[None] | None = None

