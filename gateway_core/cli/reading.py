@@ -46,7 +46,8 @@ def _existing(name: str) -> Path:
     path = Path(name)
     if path.is_file():
         return path
-    raise PromptRefused(f"{name}: {'is no file' if path.exists() else 'no such file'}", field="documents")
+    told = "it is no file" if path.exists() else "no such file"
+    raise PromptRefused(f"{name}: cannot be read ({told})", field="documents")
 
 
 def _from_stdin(stdin: TextIO | None, limit: int, field: str) -> bytes:

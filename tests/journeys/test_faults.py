@@ -243,7 +243,7 @@ async def test_f55_f56_leaving_closes_the_upstream(gateway: Build, providers: Pr
 
 
 async def test_f59_f61_threshold_probe_and_recovery(gateway: Build, providers: Providers):
-    made = gateway(recovery_timeout=4.0)
+    made = gateway(recovery_timeout=4.0, connect_timeout=5, first_token_timeout=5, stall_timeout=5)
     providers.copilot.script(*["status_500"] * 3, then="ok")
     for _ in range(3):
         assert (await made.ask("Tell me.")).backend == "cloud"
