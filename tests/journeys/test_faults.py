@@ -251,7 +251,7 @@ async def test_f59_f61_threshold_probe_and_recovery(gateway: Build, providers: P
     assert (answer.backend, answer.state) == ("cloud", "open")
     assert len(providers.copilot.paid_calls) == 3
     await asyncio.sleep(4.05)
-    providers.copilot.script("slow_first:0.3", then="ok")
+    providers.copilot.script("slow_first:2", then="ok")
     answers = await asyncio.gather(*(made.ask("Tell me.") for _ in range(50)))
     assert len(providers.copilot.paid_calls) == 4
     assert sum(a.backend == "copilot" for a in answers) == 1
