@@ -20,6 +20,7 @@ from .changes import StatusFeed
 from .documentation import describe
 from .front_ends import FrontEnd, route
 from .guard import Guard, LastResort
+from .metrics import Metrics
 from .problems import RequestRefused, reply
 from .repeats import Repeats
 from .surfaces import chat_completions, messages, ollama, responses
@@ -37,8 +38,11 @@ class Service:
         self.closing = Closing()
         self._given = gateway
         self._built: Gateway | None = None
+        self._metrics: Metrics | None = None
         self._feed: StatusFeed | None = None
         self._repeats: Repeats | None = None
+        if gateway is not None:
+            self._metrics = Metrics(gateway)
 
     @property
     def gateway(self) -> Gateway:
@@ -47,6 +51,12 @@ class Service:
         if self._built is None:
             self._built = Gateway.from_settings(self.settings)
         return self._built
+
+    @property
+    def metrics(self) -> Metrics:
+        if self._metrics is None:
+            self._metrics = Metrics(self.gateway)
+        return self._metrics
 
     @property
     def feed(self) -> StatusFeed:
@@ -62,13 +72,14 @@ class Service:
 
     @asynccontextmanager
     async def running(self, app: FastAPI) -> AsyncIterator[None]:
-        gateway = self.gateway
+        gateway, metrics = self.gateway, self.metrics
         for front_end in self.front_ends:
             front_end.start(gateway)
         try:
             yield
         finally:
             await asyncio.gather(*(f.stop() for f in self.front_ends))
+            metrics.stop()
             if self._built is not None:
                 await self._built.aclose()
                 self._built = None

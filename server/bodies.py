@@ -16,6 +16,7 @@ from gateway_core import Document, OnInterrupt, Reason, Upload
 from .problems import RequestRefused
 
 Backend = Literal["copilot", "cloud", "local"]
+MOST_TOKENS = 10_000_000
 State = Literal["closed", "open", "half_open"]
 
 
@@ -26,9 +27,19 @@ class Sent(BaseModel):
 
 
 def _is_content(content: Any) -> Any:
-    if isinstance(content, str) or (isinstance(content, list) and all(isinstance(part, dict) for part in content)):
+    """A text, or parts as the OpenAI wire knows them: tiers rely on their form."""
+    if isinstance(content, str) or (isinstance(content, list) and all(map(_is_part, content))):
         return content
     raise ValueError("must be a text or a list of content parts")
+
+
+def _is_part(part: Any) -> bool:
+    if not isinstance(part, dict) or not isinstance(part.get("type"), str):
+        return False
+    if part["type"] == "image_url":
+        picture = part.get("image_url")
+        return isinstance(picture, dict) and isinstance(picture.get("url"), str)
+    return isinstance(part.get("text", ""), str)
 
 
 Content = Annotated[
@@ -36,6 +47,31 @@ Content = Annotated[
     AfterValidator(_is_content),
     WithJsonSchema({"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "object"}}]}),
 ]
+
+
+class Function(Sent):
+    name: str
+    arguments: str = ""
+
+
+class ToolCall(Sent):
+    """A call a model made, as chat completions tell it."""
+
+    id: str = ""
+    type: Literal["function"] = "function"
+    function: Function
+
+
+class Tool(Sent):
+    """A function a model may call. Its description is passed on as it came."""
+
+    type: str
+    function: dict[str, Any] | None = None
+
+
+class ResponseFormat(Sent):
+    type: str
+    json_schema: dict[str, Any] | None = None
 
 
 class Turn(Sent):
@@ -54,7 +90,7 @@ class Query(Sent):
     tier: Backend | None = Field(None, description="Ask this tier only: no failover, and a cut is an error.")
     model: str | None = Field(None, max_length=200, description="The model to ask for, where the tier has it.")
     local_only: bool | None = Field(None, description="Nothing leaves this laptop.")
-    max_tokens: int | None = Field(None, ge=1, le=10_000_000, description="Over all tiers that write the answer.")
+    max_tokens: int | None = Field(None, ge=1, le=MOST_TOKENS, description="Over all tiers that write the answer.")
     temperature: float | None = Field(None, ge=0, le=2, allow_inf_nan=False)
     deadline_s: float | None = Field(
         None, gt=0, le=86_400, allow_inf_nan=False, description="Seconds for the whole request, all tiers together."

@@ -16,7 +16,7 @@ from starlette.responses import Response
 
 from gateway_core import Answer, Delta, Done, Event, Message, Meta, Reason, SegmentStarted, Usage
 
-from ..bodies import Content, Sent
+from ..bodies import MOST_TOKENS, Content, ResponseFormat, Sent, Tool, ToolCall
 from ..dialects import EVENT_STREAM
 from ..documentation import ASKED_IN_OTHER_WORDS, ONLY_ACCESS, body_of
 from ..endpoints import service_of
@@ -36,6 +36,16 @@ ERROR_TYPES = {
     500: "server_error",
     503: "server_error",
 }
+READ_HERE = {
+    "model",
+    "messages",
+    "stream",
+    "stream_options",
+    "max_tokens",
+    "max_completion_tokens",
+    "temperature",
+    "n",
+}
 ROLES = {"developer": "system", "function": "tool"}
 
 
@@ -46,6 +56,9 @@ class StreamOptions(Sent):
 class ChatMessage(Sent):
     role: Literal["system", "developer", "user", "assistant", "tool", "function"]
     content: Content | None = None
+    tool_calls: list[ToolCall] | None = None
+    tool_call_id: str | None = None
+    name: str | None = None
 
 
 class ChatBody(Sent):
@@ -55,10 +68,13 @@ class ChatBody(Sent):
     messages: list[ChatMessage] = Field(min_length=1)
     stream: bool | None = None
     stream_options: StreamOptions | None = None
-    max_tokens: int | None = Field(None, ge=1)
-    max_completion_tokens: int | None = Field(None, ge=1)
+    max_tokens: int | None = Field(None, ge=1, le=MOST_TOKENS)
+    max_completion_tokens: int | None = Field(None, ge=1, le=MOST_TOKENS)
     temperature: float | None = Field(None, ge=0, le=2, allow_inf_nan=False)
     n: int | None = None
+    tools: list[Tool] | None = None
+    tool_choice: str | dict[str, Any] | None = None
+    response_format: ResponseFormat | None = None
 
 
 @router.post(
@@ -88,20 +104,22 @@ def _mapped(body: ChatBody) -> Mapped:
     model = wanted(body.model)
     options = {
         **model.options,
-        "messages": [as_message(sent.role, sent.content, sent.model_extra or {}) for sent in body.messages],
+        "messages": [_turn(sent) for sent in body.messages],
         "max_tokens": body.max_completion_tokens or body.max_tokens,
         "temperature": body.temperature,
-        "passthrough": {name: value for name, value in (body.model_extra or {}).items() if value is not None},
+        "passthrough": body.model_dump(exclude=READ_HERE, exclude_none=True, exclude_unset=True),
     }
     wants_usage = body.stream_options is not None and bool(body.stream_options.include_usage)
     return ChatCompletion(model, wants_usage), options, bool(body.stream)
 
 
-def as_message(role: str, content: Any, extra: Mapping[str, Any]) -> Message:
+def _turn(sent: ChatMessage) -> Message:
     """A turn as the tiers take it; content parts and tool calls are passed on as they came."""
+    extra = sent.model_dump(exclude={"role", "content"}, exclude_none=True, exclude_unset=True)
+    content = sent.content
     if content is None:
-        return Message(ROLES.get(role, role), "", {**extra, "content": None})  # type: ignore[arg-type]
-    return Message(ROLES.get(role, role), content, dict(extra))  # type: ignore[arg-type]
+        content, extra["content"] = "", None
+    return Message(ROLES.get(sent.role, sent.role), content, extra)  # type: ignore[arg-type]
 
 
 @dataclass

@@ -10,14 +10,15 @@ from fastapi import APIRouter, Request
 from pydantic import Field
 from starlette.responses import Response
 
-from gateway_core import Answer, Delta, Done, Event, Message, Meta, SegmentStarted
+from gateway_core import Answer, Delta, Done, Event, Message, Meta, Reason, SegmentStarted
 
-from ..bodies import Content, Sent
+from ..bodies import MOST_TOKENS, Sent
 from ..dialects import EVENT_STREAM
 from ..documentation import ASKED_IN_OTHER_WORDS, body_of
+from ..problems import RequestRefused
 from ..wire import dump, sse
 from .models import Wanted, wanted
-from .surface import Mapped, answer, extension, message, trouble
+from .surface import Mapped, a_text, an_object, answer, extension, message, trouble
 from .tool_calls import arguments_of, joined
 
 router = APIRouter()
@@ -39,7 +40,7 @@ TOOL_CHOICES = {"auto": "auto", "any": "required", "none": "none"}
 
 class AnthropicMessage(Sent):
     role: Literal["user", "assistant", "system"]
-    content: Content
+    content: str | list[dict[str, Any]]
 
 
 class MessagesBody(Sent):
@@ -47,8 +48,8 @@ class MessagesBody(Sent):
 
     model: str | None = Field(None, max_length=300)
     messages: list[AnthropicMessage] = Field(min_length=1)
-    max_tokens: int | None = Field(None, ge=1)
-    system: Content | None = None
+    max_tokens: int | None = Field(None, ge=1, le=MOST_TOKENS)
+    system: str | list[dict[str, Any]] | None = None
     stream: bool | None = None
     temperature: float | None = Field(None, ge=0, le=2, allow_inf_nan=False)
     top_p: float | None = Field(None, ge=0, le=1, allow_inf_nan=False)
@@ -65,9 +66,9 @@ async def messages(request: Request) -> Response:
 
 def _mapped(body: MessagesBody) -> Mapped:
     model = wanted(body.model)
-    turns = [Message("system", _text(body.system))] if body.system else []
-    for sent in body.messages:
-        turns += _turns(sent)
+    turns = [Message("system", _text(body.system, "system"))] if body.system else []
+    for number, sent in enumerate(body.messages):
+        turns += _turns(sent, f"messages[{number}]")
     passed = {theirs: getattr(body, ours) for ours, theirs in PASSED_ON.items() if getattr(body, ours) is not None}
     if body.tools:
         passed["tools"] = [_tool(tool) for tool in body.tools]
@@ -83,33 +84,42 @@ def _mapped(body: MessagesBody) -> Mapped:
     return AnthropicAnswer(model), options, bool(body.stream)
 
 
-def _turns(sent: AnthropicMessage) -> Iterator[Message]:
+def _turns(sent: AnthropicMessage, where: str) -> Iterator[Message]:
     """One turn here may be several there: the results of tools are turns of their own."""
     if isinstance(sent.content, str):
         yield Message(sent.role, sent.content)
         return
     parts, calls = list[dict[str, Any]](), list[dict[str, Any]]()
-    for block in sent.content:
+    for number, block in enumerate(sent.content):
+        here = f"{where}.content[{number}]"
         match block.get("type"):
             case "tool_use":
-                function = {"name": block.get("name", ""), "arguments": dump(block.get("input") or {}).decode()}
-                calls.append({"id": block.get("id", ""), "type": "function", "function": function})
+                name = a_text(block.get("name"), f"{here}.name")
+                function = {"name": name, "arguments": dump(an_object(block.get("input"), f"{here}.input")).decode()}
+                calls.append({"id": a_text(block.get("id"), f"{here}.id"), "type": "function", "function": function})
             case "tool_result":
-                yield Message("tool", _text(block.get("content") or ""), {"tool_call_id": block.get("tool_use_id", "")})
+                id = a_text(block.get("tool_use_id"), f"{here}.tool_use_id")
+                yield Message("tool", _text(block.get("content"), f"{here}.content"), {"tool_call_id": id})
             case "image":
-                parts.append({"type": "image_url", "image_url": {"url": _picture(block.get("source") or {})}})
+                source = an_object(block.get("source"), f"{here}.source")
+                parts.append({"type": "image_url", "image_url": {"url": _picture(source)}})
+            case "text":
+                parts.append({"type": "text", "text": a_text(block.get("text"), f"{here}.text")})
+            case "thinking" | "redacted_thinking":
+                continue  # another model's thoughts help nobody
             case _:
-                parts.append({"type": "text", "text": str(block.get("text") or "")})
+                raise RequestRefused(Reason.INVALID_REQUEST, f"{here}.type is not served", field=f"{here}.type")
     only_text = all(part["type"] == "text" for part in parts)
     content: Any = "".join(part["text"] for part in parts) if only_text else parts
     if parts or calls:
         yield Message(sent.role, content, {"tool_calls": calls} if calls else {})
 
 
-def _text(content: Any) -> str:
-    if isinstance(content, str):
-        return content
-    return "".join(str(block.get("text") or "") for block in content if isinstance(block, dict))
+def _text(content: Any, where: str) -> str:
+    if isinstance(content, list):
+        blocks = [an_object(block, f"{where}[{number}]") for number, block in enumerate(content)]
+        return "".join(a_text(block.get("text"), f"{where}[{number}].text") for number, block in enumerate(blocks))
+    return a_text(content, where)
 
 
 def _picture(source: Mapping[str, Any]) -> str:

@@ -16,14 +16,14 @@ from starlette.responses import Response
 
 from gateway_core import Answer, Delta, Done, Event, Message, Meta, SegmentStarted
 
-from ..bodies import Sent
+from ..bodies import MOST_TOKENS, Sent, Tool
 from ..documentation import ASKED_IN_OTHER_WORDS, ONLY_ACCESS, body_of
 from ..endpoints import service_of
 from ..intake import PLAIN_LIMIT, parse, read_body
 from ..problems import JSON_HEADERS
 from ..wire import dump
 from .models import Wanted, offered, wanted
-from .surface import Mapped, answer, extension, message, trouble
+from .surface import Mapped, a_text, an_object, answer, extension, message, trouble
 from .tool_calls import arguments_of, joined
 
 router = APIRouter()
@@ -47,18 +47,23 @@ class OllamaMessage(Sent):
     tool_name: str | None = None
 
 
+class OllamaOptions(Sent):
+    num_predict: int | None = Field(None, le=MOST_TOKENS)
+    temperature: float | None = Field(None, ge=0, le=2, allow_inf_nan=False)
+
+
 class _OllamaBody(Sent):
     model: str | None = Field(None, max_length=300)
     stream: bool | None = None
     format: Any = None
-    options: dict[str, Any] | None = None
+    options: OllamaOptions | None = None
 
 
 class OllamaChatBody(_OllamaBody):
     """A request of Ollama's chat API."""
 
     messages: list[OllamaMessage] | None = None
-    tools: list[dict[str, Any]] | None = None
+    tools: list[Tool] | None = None
 
 
 class OllamaGenerateBody(_OllamaBody):
@@ -124,7 +129,7 @@ def _chat(body: OllamaChatBody) -> Mapped | Response:
     model = wanted(body.model)
     if not body.messages:
         return _json(OllamaAnswer(model).loaded())
-    turns = [_turn(sent) for sent in body.messages]
+    turns = [_turn(sent, f"messages[{number}]") for number, sent in enumerate(body.messages)]
     return OllamaAnswer(model), {**_options(body, model, body.tools), "messages": turns}, body.stream is not False
 
 
@@ -133,14 +138,14 @@ def _generate(body: OllamaGenerateBody) -> Mapped | Response:
     if not body.prompt:
         return _json(OllamaAnswer(model, False).loaded())
     turns = [Message("system", body.system)] if body.system else []
-    turns.append(_turn(OllamaMessage(role="user", content=body.prompt, images=body.images)))
+    turns.append(_turn(OllamaMessage(role="user", content=body.prompt, images=body.images), "prompt"))
     return OllamaAnswer(model, False), {**_options(body, model, None), "messages": turns}, body.stream is not False
 
 
-def _turn(sent: OllamaMessage) -> Message:
+def _turn(sent: OllamaMessage, where: str) -> Message:
     extra: dict[str, Any] = {}
     if sent.tool_calls:
-        extra["tool_calls"] = [_call(number, call) for number, call in enumerate(sent.tool_calls)]
+        extra["tool_calls"] = [_call(n, call, f"{where}.tool_calls[{n}]") for n, call in enumerate(sent.tool_calls)]
     if sent.tool_name:
         extra |= {"name": sent.tool_name, "tool_call_id": "call_0"}
     if not sent.images:
@@ -149,28 +154,30 @@ def _turn(sent: OllamaMessage) -> Message:
     return Message(sent.role, [{"type": "text", "text": sent.content or ""}, *pictures], extra)  # type: ignore[arg-type]
 
 
-def _call(number: int, call: Mapping[str, Any]) -> dict[str, Any]:
-    function = call.get("function") or {}
-    arguments = dump(function.get("arguments") or {}).decode()
-    told = {"name": function.get("name", ""), "arguments": arguments}
-    return {"id": call.get("id") or f"call_{number}", "type": "function", "function": told}
+def _call(number: int, call: Mapping[str, Any], where: str) -> dict[str, Any]:
+    function = an_object(call.get("function"), f"{where}.function")
+    told = {
+        "name": a_text(function.get("name"), f"{where}.function.name"),
+        "arguments": dump(an_object(function.get("arguments"), f"{where}.function.arguments")).decode(),
+    }
+    return {"id": a_text(call.get("id"), f"{where}.id") or f"call_{number}", "type": "function", "function": told}
 
 
 def _options(body: _OllamaBody, model: Wanted, tools: Any) -> dict[str, Any]:
-    asked = body.options or {}
+    limits = body.options or OllamaOptions()
+    asked = limits.model_extra or {}
     passed = {name: asked[name] for name in PASSED_ON if asked.get(name) is not None}
     if tools:
-        passed["tools"] = tools
+        passed["tools"] = [tool.model_dump(exclude_unset=True) for tool in tools]
     if body.format == "json":
         passed["response_format"] = {"type": "json_object"}
     elif isinstance(body.format, dict):
         schema = {"name": "answer", "schema": body.format}
         passed["response_format"] = {"type": "json_schema", "json_schema": schema}
-    most, heat = asked.get("num_predict"), asked.get("temperature")
     return {
         **model.options,
-        "max_tokens": most if isinstance(most, int) and most > 0 else None,
-        "temperature": heat if isinstance(heat, int | float) and 0 <= heat <= 2 else None,
+        "max_tokens": limits.num_predict if limits.num_predict and limits.num_predict > 0 else None,
+        "temperature": limits.temperature,
         "passthrough": passed,
     }
 

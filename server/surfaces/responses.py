@@ -12,14 +12,14 @@ from starlette.responses import Response
 
 from gateway_core import Answer, Delta, Done, Event, Message, Meta, Reason, SegmentStarted
 
-from ..bodies import Sent
+from ..bodies import MOST_TOKENS, Sent
 from ..dialects import EVENT_STREAM
 from ..documentation import ASKED_IN_OTHER_WORDS, body_of
 from ..problems import RequestRefused
 from ..wire import dump, sse
 from .chat_completions import ERROR_TYPES
 from .models import Wanted, wanted
-from .surface import Mapped, answer, extension, message, seconds, trouble
+from .surface import Mapped, a_text, an_object, answer, extension, message, seconds, trouble
 
 router = APIRouter()
 
@@ -43,7 +43,7 @@ class ResponsesBody(Sent):
     input: Any
     instructions: str | None = None
     stream: bool | None = None
-    max_output_tokens: int | None = Field(None, ge=1)
+    max_output_tokens: int | None = Field(None, ge=1, le=MOST_TOKENS)
     temperature: float | None = Field(None, ge=0, le=2, allow_inf_nan=False)
     text: dict[str, Any] | None = None
 
@@ -63,7 +63,7 @@ def _mapped(body: ResponsesBody) -> Mapped:
     turns = [Message("system", body.instructions)] if body.instructions else []
     turns += [Message("user", body.input)] if isinstance(body.input, str) else _turns(body.input)
     passed = {name: extra[name] for name in PASSED_ON if extra.get(name) is not None}
-    form = (body.text or {}).get("format") or {}
+    form = an_object((body.text or {}).get("format"), "text.format")
     if form.get("type") == "json_schema":
         schema = {key: value for key, value in form.items() if key != "type"}
         passed["response_format"] = {"type": "json_schema", "json_schema": schema}
@@ -107,8 +107,8 @@ def _part(part: Mapping[str, Any], where: str) -> dict[str, Any]:
     if kind is None:
         raise RequestRefused(Reason.INVALID_REQUEST, f"{where}.type is not served", field=f"{where}.type")
     if kind == "text":
-        return {"type": "text", "text": str(part.get("text") or "")}
-    return {"type": "image_url", "image_url": {"url": str(part.get("image_url") or "")}}
+        return {"type": "text", "text": a_text(part.get("text"), f"{where}.text")}
+    return {"type": "image_url", "image_url": {"url": a_text(part.get("image_url"), f"{where}.image_url")}}
 
 
 @dataclass

@@ -10,13 +10,13 @@ from pydantic import BaseModel
 from starlette.requests import Request
 from starlette.responses import Response
 
-from gateway_core import Answer, GatewayError, OnInterrupt, attempts_of
+from gateway_core import Answer, GatewayError, OnInterrupt, Reason, attempts_of
 
 from ..answering import Answering
 from ..dialects import Dialect
 from ..endpoints import service_of
 from ..intake import PLAIN_LIMIT, parse, read_body, read_json
-from ..problems import headers_of, problem
+from ..problems import RequestRefused, headers_of, problem
 
 Body = TypeVar("Body", bound=BaseModel)
 Mapped = tuple[Dialect, dict[str, Any], bool]
@@ -51,6 +51,24 @@ async def answer(
         told = problem(error)
         headers = {**headers_of(error, told), **refusing.headers(told)}
         return Response(refusing.refused(told), told["status"], headers, refusing.refusal_type)
+
+
+def an_object(value: Any, where: str) -> dict[str, Any]:
+    """The value, if it is an object; `None` is an empty one."""
+    if value is None:
+        return {}
+    if isinstance(value, dict):
+        return value
+    raise RequestRefused(Reason.INVALID_REQUEST, f"{where} must be an object", field=where)
+
+
+def a_text(value: Any, where: str) -> str:
+    """The value, if it is a text; `None` is an empty one."""
+    if value is None:
+        return ""
+    if isinstance(value, str):
+        return value
+    raise RequestRefused(Reason.INVALID_REQUEST, f"{where} must be a text", field=where)
 
 
 def extension(answer: Answer, notes: tuple[str, ...]) -> dict[str, Any]:
