@@ -63,7 +63,7 @@ _STOP = frozenset(_ENGLISH.split()) | frozenset(_FOREIGN.split())
 _IN_ENGLISH = "the of and to is that for with was this are from by"
 _IN_OTHERS = (
     "der die das und ist nicht mit von des el los las que una por del les est dans une pour il di che per con della um "
-    "uma não os het een van zijn bir ve için bu olarak och att som är jest nie się na til og af det på ja on ei că este"
+    "uma não os het een van zijn bir ve için bu olarak och att som är jest nie się til og af det på ei că este"
 )
 _TELLS_ENGLISH, _TELLS_OTHERS = frozenset(_IN_ENGLISH.split()), frozenset(_IN_OTHERS.split())
 
