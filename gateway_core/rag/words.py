@@ -21,7 +21,7 @@ from .stem import english_stem
 Style = Literal["english", "cut"]
 
 CUT_AT = 6  # letters kept of a word that is not English
-_REMEMBERED = 50_000  # surface forms, about 7 MB
+_REMEMBERED = 20_000  # surface forms, about 3 MB
 
 _UNSPACED = (
     "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af\uf900-\ufaff"
