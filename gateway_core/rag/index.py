@@ -296,7 +296,7 @@ class PassageIndex:
         missing = [self._corpus.name(at) for at in range(len(self.documents)) if self._id(at) not in shown]
         if missing:
             more = f" and {len(missing) - NAMES_TOLD:,} more" if len(missing) > NAMES_TOLD else ""
-            yield f"nothing from: {', '.join(missing[:NAMES_TOLD])}{more}"
+            yield f"nothing from: {', '.join(map(cite.tidy, missing[:NAMES_TOLD]))}{more}"
         if repeated:
             yield f"{repeated} passages that repeat others left out"
         yield from _warnings(passages)
@@ -313,4 +313,5 @@ def _candidates_for(budget: int) -> int:
 def _warnings(passages: Sequence[Passage]) -> Iterator[str]:
     for passage in passages:
         if passage.suspicious:
-            yield f"passage {passage.n} ({passage.name}) holds {', '.join(passage.suspicious)}: quoted as data only"
+            held = ", ".join(passage.suspicious)
+            yield f"passage {passage.n} ({cite.tidy(passage.name)}) holds {held}: quoted as data only"
