@@ -35,6 +35,11 @@ def label(n: int, nonce: str, name: str = "", place: str | None = None, card: st
     return " ".join([f"[{n}]", *(clean(part, nonce) for part in known if part)])
 
 
+def tidy(name: str) -> str:
+    """A name as it may stand in a note: whoever named the file chose it."""
+    return clean(short(name, LONGEST_NAME))
+
+
 def short(said: str, longest: int) -> str:
     """On one line, the middle left out where it is too long."""
     said = " ".join(said.split())

@@ -66,8 +66,8 @@ class FullTextTable:
             "CREATE VIRTUAL TABLE blocks USING fts5(body, head, content='', tokenize='ascii');"
             "CREATE VIRTUAL TABLE vocabulary USING fts5vocab(blocks, row);"
             f"INSERT INTO blocks(blocks, rank) VALUES ('rank', 'bm25(1.0, {HEAD_WEIGHT})');"
-            # Four megabytes are gathered before a segment is written: fewer segments, less merging.
-            "INSERT INTO blocks(blocks, rank) VALUES ('hashsize', 4000000);"
+            # A little more than usual is gathered before a segment is written: less merging.
+            "INSERT INTO blocks(blocks, rank) VALUES ('hashsize', 1500000);"
         )
 
     def add(self, rows: Iterable[Row]) -> None:

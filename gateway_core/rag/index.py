@@ -18,7 +18,7 @@ from .fulltext import BlockTable, Row, new_table
 from .pack import Packer, Span, best_quotes
 from .passages import DocumentId, Mode, PackedContext, Passage, Quote
 from .rank import DEFAULT, Block, Query, Unit, Weights, query_keys, rank_documents, rank_units, rarity, wanted
-from .split import blocks
+from .split import BLOCK, blocks
 from .words import keys_of, stems, words
 
 CANDIDATES = 60
@@ -28,6 +28,9 @@ LONGEST_NAME = 8  # words
 REMEMBERED_QUESTIONS = 4
 NAMES_TOLD = 5
 MANY_BLOCKS = 5_000  # from here on, words that stand nearly everywhere are not worth looking up
+
+
+_Asked = tuple[str, int, frozenset[tuple[int, float]]]  # question, candidates, boosts
 
 
 class SearchableCache(Protocol):
@@ -60,7 +63,7 @@ class PassageIndex:
         self._new_table = table
         self._names: dict[str, list[int]] | None = None
         self._cards: dict[tuple[int, bool], str] = {}
-        self._ranked: OrderedDict[tuple[str, frozenset[tuple[int, float]]], list[Unit]] = OrderedDict()
+        self._ranked: OrderedDict[_Asked, list[Unit]] = OrderedDict()
 
     def pack(
         self,
@@ -80,7 +83,7 @@ class PassageIndex:
             return whole
         budget = max_chars - cite.frame_length(nonce)
         if not overview.asks_for_all(question):
-            ranked = self._rank(question, boosts)
+            ranked = self._rank(question, boosts, _candidates_for(budget))
             first = self._wanted_first(question)
             choice = Packer(ranked, self._text, self._label_cost).choose(budget, first)
             if any(unit.score > 0 for unit in ranked):
@@ -168,11 +171,11 @@ class PassageIndex:
                 yield number, " ".join(map(key_of, words(text[start:end]))), above
                 number += 1
 
-    def _rank(self, question: str, boosts: Mapping[int, float] | None = None) -> list[Unit]:
-        asked = (question, frozenset((boosts or {}).items()))
+    def _rank(self, question: str, boosts: Mapping[int, float] | None = None, limit: int = CANDIDATES) -> list[Unit]:
+        asked = (question, limit, frozenset((boosts or {}).items()))
         with self._lock:
             if asked not in self._ranked:
-                query, candidates = self._candidates(question, CANDIDATES)
+                query, candidates = self._candidates(question, limit)
                 self._ranked[asked] = rank_units(query, candidates, self._corpus, self._weights, boosts)
             self._ranked.move_to_end(asked)
             if len(self._ranked) > REMEMBERED_QUESTIONS:
@@ -293,13 +296,22 @@ class PassageIndex:
         missing = [self._corpus.name(at) for at in range(len(self.documents)) if self._id(at) not in shown]
         if missing:
             more = f" and {len(missing) - NAMES_TOLD:,} more" if len(missing) > NAMES_TOLD else ""
-            yield f"nothing from: {', '.join(missing[:NAMES_TOLD])}{more}"
+            yield f"nothing from: {', '.join(map(cite.tidy, missing[:NAMES_TOLD]))}{more}"
         if repeated:
             yield f"{repeated} passages that repeat others left out"
         yield from _warnings(passages)
 
 
+def _candidates_for(budget: int) -> int:
+    """Enough blocks to fill a large context twice over; the same number for all usual ones, so that they share."""
+    limit = CANDIDATES
+    while limit * BLOCK < 2 * budget:
+        limit *= 2
+    return limit
+
+
 def _warnings(passages: Sequence[Passage]) -> Iterator[str]:
     for passage in passages:
         if passage.suspicious:
-            yield f"passage {passage.n} ({passage.name}) holds {', '.join(passage.suspicious)}: quoted as data only"
+            held = ", ".join(passage.suspicious)
+            yield f"passage {passage.n} ({cite.tidy(passage.name)}) holds {held}: quoted as data only"

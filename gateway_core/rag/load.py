@@ -94,7 +94,9 @@ def _bytes_of(
     path = Path(source).expanduser()
     try:
         if not path.is_file():
-            fault = "is a folder" if path.is_dir() else "is not a regular file" if path.exists() else "does not exist"
+            fault = "cannot be read (it is a folder)" if path.is_dir() else "does not exist"
+            if path.exists() and not path.is_dir():
+                fault = "is not a regular file"
             raise DocumentUnreadable(str(source), fault, "Give the path of a file.")
         with path.open("rb") as file:
             data = file.read(limits.max_bytes + 1)

@@ -61,7 +61,7 @@ class Packer:
         self._owner: dict[int, int] = {}  # unit -> the passage it is in, _REPEATED when it was passed over
         self._ranges: dict[int, tuple[int, int]] = {}
         self._labelled: set[int] = set()
-        self._seen: set[int] = set()
+        self._said = Said()
         self._repeated = 0
         order = sorted((at for at, unit in enumerate(units) if unit.score > 0), key=lambda at: (-units[at].score, at))
         reserved = [next((at for at in order if units[at].document == document), None) for document in first]
@@ -117,13 +117,8 @@ class Packer:
         return LABEL + self._label_cost(unit.document, unit.start, unit.document not in self._labelled)
 
     def _repeats(self, low: int, high: int) -> bool:
-        """Whether most of these words, in this order, are packed already; if not, they now are."""
         first, last = self._units[low], self._units[high]
-        shingles = shingles_of(self._text_of(first.document)[first.start : last.end])
-        if len(shingles) > SHINGLE and len(shingles & self._seen) >= ALIKE * len(shingles):
-            return True
-        self._seen |= shingles
-        return False
+        return self._said.again(self._text_of(first.document)[first.start : last.end])
 
     def _cut(self, unit: Unit) -> list[Span]:
         """As much of the best unit as fits, when nothing fits whole."""
@@ -154,16 +149,32 @@ def grow(units: Sequence[Unit], at: int, taken: dict[int, int], goal: int) -> tu
         low, high = min(low, best), max(high, best)
 
 
-def shingles_of(text: str) -> set[int]:
-    """Every five words in a row, as numbers: two texts that share most of them say the same."""
-    said = [word.lower() for word in words(text)]
-    return {hash(tuple(said[at : at + SHINGLE])) for at in range(len(said) - SHINGLE + 1)}
+class Said:
+    """What has been said already: every five words in a row, and every name and number."""
+
+    def __init__(self) -> None:
+        self._shingles: set[int] = set()
+        self._marks: set[str] = set()
+
+    def again(self, text: str) -> bool:
+        """Whether nearly all of a text has been said; if not, it now is.
+
+        Forms and records resemble each other in all but a name or a number: one that is new is reason enough.
+        """
+        said = words(text)
+        shingles = {hash(tuple(said[at : at + SHINGLE])) for at in range(len(said) - SHINGLE + 1)}
+        marks = {word for word in said if not word.islower()}
+        if len(shingles) > SHINGLE and len(shingles & self._shingles) >= ALIKE * len(shingles) and marks <= self._marks:
+            return True
+        self._shingles |= shingles
+        self._marks |= marks
+        return False
 
 
 def best_quotes(units: Sequence[Unit], k: int, max_chars: int, text_of: Callable[[int], str]) -> list[Span]:
     """The `k` best short runs of units, best first; none overlaps another or says the same again."""
     taken: dict[int, int] = {}
-    seen: set[int] = set()
+    said = Said()
     found: list[Span] = []
     for at in sorted(range(len(units)), key=lambda at: (-units[at].score, at)):
         if len(found) == k or units[at].score <= 0:
@@ -173,8 +184,6 @@ def best_quotes(units: Sequence[Unit], k: int, max_chars: int, text_of: Callable
         low, high = grow(units, at, taken, max_chars)
         taken.update(dict.fromkeys(range(low, high + 1), at))
         end = min(units[high].end, units[low].start + max_chars)
-        shingles = shingles_of(text_of(units[low].document)[units[low].start : end])
-        if len(shingles) <= SHINGLE or len(shingles & seen) < ALIKE * len(shingles):
-            seen |= shingles
+        if not said.again(text_of(units[low].document)[units[low].start : end]):
             found.append(Span(units[low].document, units[low].start, end, units[at].score))
     return found

@@ -21,7 +21,7 @@ from .stem import english_stem
 Style = Literal["english", "cut"]
 
 CUT_AT = 6  # letters kept of a word that is not English
-_REMEMBERED = 50_000  # surface forms, about 7 MB
+_REMEMBERED = 20_000  # surface forms, about 3 MB
 
 _UNSPACED = (
     "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af\uf900-\ufaff"
@@ -63,7 +63,7 @@ _STOP = frozenset(_ENGLISH.split()) | frozenset(_FOREIGN.split())
 _IN_ENGLISH = "the of and to is that for with was this are from by"
 _IN_OTHERS = (
     "der die das und ist nicht mit von des el los las que una por del les est dans une pour il di che per con della um "
-    "uma não os het een van zijn bir ve için bu olarak och att som är jest nie się na til og af det på ja on ei că este"
+    "uma não os het een van zijn bir ve için bu olarak och att som är jest nie się til og af det på ei că este"
 )
 _TELLS_ENGLISH, _TELLS_OTHERS = frozenset(_IN_ENGLISH.split()), frozenset(_IN_OTHERS.split())
 

@@ -59,8 +59,11 @@ class _Reader(HTMLParser):
             self._verbatim += 1
 
     def handle_endtag(self, tag: str) -> None:
-        if tag == "title":
+        if tag == "title" and self._in_title:
             self._in_title = False
+            self.title = _SPACE.sub(" ", self.title).strip()
+            if self.title:
+                self._parsed.add(self.title + "\n\n")
         if self._skipped:
             if tag in self._skipped:
                 while self._skipped.pop() != tag:
@@ -102,8 +105,5 @@ def read(text: str, parsed: Parsed) -> None:
     for start in range(0, len(text), 65_536):
         reader.feed(text[start : start + 65_536])
     reader.close()
-    title = _SPACE.sub(" ", reader.title).strip()
-    if title:
-        parsed.warnings.append(f"title: {title[:200]}")
     if reader.hidden:
         parsed.warnings.append(f"{reader.hidden} hidden elements left out")

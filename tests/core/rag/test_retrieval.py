@@ -176,6 +176,12 @@ def test_a_page_pasted_as_a_question_is_answered():
     assert PassageIndex([MANUAL, NOTES]).pack(f"safety valve {question}", 400).mode == "passages"
 
 
+def test_a_large_context_is_filled():
+    documents = [Document(f"Hall {n} has a valve of its own. {FILLER}", name=f"{n}.txt") for n in range(400)]
+
+    assert len(PassageIndex(documents).pack("Which valve is in which hall?", 100_000).text) > 80_000
+
+
 def test_several_threads_may_ask_at_once():
     index = PassageIndex([MANUAL, NOTES])
     with ThreadPoolExecutor(8) as pool:

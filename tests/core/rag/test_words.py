@@ -57,6 +57,7 @@ def test_scripts_without_spaces_match_by_pairs():
 
 def test_the_language_is_told_from_the_small_words():
     assert style_of("The house of the man is on the hill and it was built for him.") == "english"
+    assert style_of("On 7 December the U.S. declared war on Austria-Hungary; a fact.") == "english"
     assert style_of("Das Haus des Mannes ist auf dem Berg und wurde nicht von ihm gebaut.") == "cut"
 
 
