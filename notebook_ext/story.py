@@ -197,7 +197,8 @@ def sources_as_markdown(sources: Sequence[Source]) -> str:
 def sources_as_text(sources: Sequence[Source]) -> str:
     """One line each, for a terminal."""
     cited = [s for s in sources if s.cited] or list(sources)
-    return "\n".join(f"[{s.n}] {named_place(s)}: {' '.join(s.text.split())[:100]}" for s in cited)
+    head = "" if any(s.cited for s in sources) else "Read, but not cited:\n"
+    return head + "\n".join(f"[{s.n}] {named_place(s)}: {' '.join(s.text.split())[:100]}" for s in cited)
 
 
 def metadata_of(result: AIResult) -> dict[str, object]:
