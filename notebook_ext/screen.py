@@ -22,7 +22,7 @@ FASTEST = 12.0  # updates a second
 FASTEST_VSCODE = 5.0  # it flickers above
 # Every update carries the whole text so far, so long texts are updated less often: bytes a second, and slower once an
 # answer has cost `GENEROUS` bytes in all.
-BYTES_A_SECOND, BYTES_A_SECOND_LATER, GENEROUS = 8_000, 2_500, 500_000
+BYTES_A_SECOND, BYTES_A_SECOND_LATER, GENEROUS = 8_000, 1_200, 450_000
 
 
 class Screen(Protocol):

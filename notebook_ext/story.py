@@ -60,9 +60,6 @@ WHY: Mapping[str, str] = {
     "busy": "it is busy",
     "not_confirmed": "found, but not approved yet",
     "cancelled": "cancelled",
-    "stream_interrupted": "the answer broke off",
-    "no_tier_answered": "no tier could answer",
-    "invalid_request": "the request is at fault",
     "internal": "an error of our own",
 }
 
@@ -143,7 +140,7 @@ def with_seams(text: str, segments: Sequence[Segment]) -> str:
     for segment in reversed(segments[1:]):
         if 0 < segment.start <= len(text) and is_prose(text, segment.start):
             text = f"{text[: segment.start]}\x00{segment.backend}\x01{text[segment.start :]}"
-    return harmless(text).replace("\x00", " <sup>⟫ ").replace("\x01", "</sup> ")
+    return harmless(text).replace("\x00", "<sup>⟫ ").replace("\x01", "</sup>")
 
 
 def as_markdown(result: AIResult, footer: bool = True) -> str:
