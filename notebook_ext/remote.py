@@ -174,7 +174,7 @@ class RemoteStream(Iterator["Event"]):
             self._events.put(None)
         except GatewayError as exc:
             self._events.put(exc)
-        except (OSError, http.client.HTTPException, ValueError, KeyError, TypeError) as exc:
+        except (OSError, http.client.HTTPException, ValueError, LookupError, TypeError) as exc:
             self._events.put(ServerUnreachable(f"the gateway's reply broke off ({type(exc).__name__})"))
 
     def _follow(self, connection: http.client.HTTPConnection, path: str, body: str, headers: Mapping[str, str]) -> None:
