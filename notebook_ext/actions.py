@@ -38,7 +38,7 @@ def _status(rest: list[str], magics: GatewayMagics) -> None:
     asked = magics.session.asked
     found = asked.status()
     status: Mapping[str, Any] = found if isinstance(found, Mapping) else found.as_dict()
-    rows: list[Row] = [("tier", "state", "why", "model")]
+    rows: list[Row] = [("tier", "state", "circuit", "why", "model")]
     rows += [_tier_row(tier) for tier in status.get("tiers", ())]
     told = [f"{status.get('connectivity', 'online')}; circuits kept in {_store(status)}"]
     if magics.session.url:
@@ -57,6 +57,8 @@ def _tier_row(tier: Mapping[str, Any]) -> Row:
         lit = f"left alone{wait}"
     elif state == "half_open":
         lit = "being tried"
+    elif mode == "extractive":
+        lit = "from documents only"
     else:
         lit = "not available"
     reason = circuit.get("reason") if state != "closed" else None
@@ -68,7 +70,7 @@ def _tier_row(tier: Mapping[str, Any]) -> Row:
     if not tier.get("available") and tier.get("cure"):
         why = f"{why}: {tier['cure']}" if why else str(tier["cure"])
     name = backend if mode in ("", backend) else f"{backend} ({mode})"
-    return name, lit, why, str(tier.get("model") or "")
+    return name, lit, state if tier.get("available") or state != "closed" else "", why, str(tier.get("model") or "")
 
 
 def _store(status: Mapping[str, Any]) -> str:

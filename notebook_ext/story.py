@@ -149,7 +149,7 @@ def as_markdown(result: AIResult, footer: bool = True) -> str:
     if result.sources:
         parts.append(sources_as_markdown(result.sources))
     if footer:
-        parts += ["> " + as_text(line) for line in lines_about(result)]
+        parts.append("\n>\n".join("> " + as_text(line) for line in lines_about(result)))
         parts.append(f"<sub>{as_html(footer_of(result))}</sub>")
     return "\n\n".join(part for part in parts if part)
 
