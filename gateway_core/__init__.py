@@ -17,6 +17,7 @@ if TYPE_CHECKING:
         TierFailed,
     )
     from .gateway import Gateway, Health, Status
+    from .rag import DocumentUnreadable, load_document
     from .replies import attempts_of, problem_of, reply_of
     from .settings import Settings
     from .types import (
@@ -46,6 +47,7 @@ __all__ = [
     "BlockingGateway",
     "Delta",
     "Document",
+    "DocumentUnreadable",
     "Done",
     "Event",
     "Gateway",
@@ -66,6 +68,7 @@ __all__ = [
     "TierFailed",
     "Usage",
     "attempts_of",
+    "load_document",
     "problem_of",
     "reply_of",
 ]
@@ -74,11 +77,13 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "BlockingGateway": "blocking",
+    "DocumentUnreadable": "rag",
     "Gateway": "gateway",
     "Health": "gateway",
     "Settings": "settings",
     "Status": "gateway",
     "attempts_of": "replies",
+    "load_document": "rag",
     "problem_of": "replies",
     "reply_of": "replies",
     **dict.fromkeys(

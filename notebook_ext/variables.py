@@ -97,9 +97,9 @@ def _text(name: str, value: str, question: str, load: Loader) -> list[Document]:
 
 
 def _bytes(name: str, value: bytes | bytearray | memoryview, question: str, load: Loader) -> list[Document]:
-    from .files import decoded
+    from .files import read_bytes
 
-    return [_document(name, decoded(bytes(value), name))]
+    return read_bytes(bytes(value), name)
 
 
 def _path(name: str, value: Path, question: str, load: Loader) -> list[Document]:

@@ -126,7 +126,7 @@ def test_a_figure_is_read_by_its_words():
         pytest.param((n for n in [1]), "is a generator", id="generator"),
         pytest.param([], "is empty", id="empty list"),
         pytest.param("  ", "no text", id="blank"),
-        pytest.param(b"\x89PNG\r\n", "not a text file", id="binary"),
+        pytest.param(b"\x89PNG\r\n\x1a\n\0\0", "is a PNG image", id="binary"),
         pytest.param(["x"] * 10_001, "at most 10,000", id="too many"),
         pytest.param(io.StringIO("text"), "without a path", id="open file without a path"),
     ],
@@ -141,7 +141,7 @@ def test_patterns_of_names_and_of_files(tmp_path, monkeypatch):
     (tmp_path / "docs" / "deep").mkdir(parents=True)
     (tmp_path / "docs" / "one.md").write_text("first", encoding="utf-8")
     (tmp_path / "docs" / "deep" / "two.md").write_text("second", encoding="utf-8")
-    (tmp_path / "docs" / "picture.png").write_bytes(b"\x89PNG")
+    (tmp_path / "docs" / "picture.png").write_bytes(b"\x89PNG\r\n\x1a\n\0\0")
 
     assert [d.text for d in read("note*", note_a="A", note_b="B", other="C", _note="D")] == ["A", "B"]
     assert [d.name for d in read("docs/**/*.md")] == ["docs/deep/two.md", "docs/one.md"]

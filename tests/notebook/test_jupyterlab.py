@@ -230,9 +230,8 @@ def test_tab_completes_a_document(page):
     page.shot("completing")
     offered = page.offered()
     page.page.keyboard.press("Enter")
-    page.page.wait_for_function(
-        "() => [...document.querySelectorAll('.jp-Cell .cm-content')].pop().innerText.trim() == '%%ai_rag -d refund_rules'"
-    )
+    typed = page.page.locator(".jp-Notebook .jp-Cell .cm-content").last
+    playwright.expect(typed).to_have_text("%%ai_rag -d refund_rules")
     page.clear()
 
     assert offered == ["refund_rules"]
