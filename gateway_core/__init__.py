@@ -17,6 +17,7 @@ if TYPE_CHECKING:
         TierFailed,
     )
     from .gateway import Gateway, Health, Status
+    from .rag import DocumentUnreadable, load_document
     from .replies import attempts_of, problem_of, reply_of
     from .settings import Settings
     from .types import (
@@ -47,6 +48,7 @@ __all__ = [
     "BlockingGateway",
     "Delta",
     "Document",
+    "DocumentUnreadable",
     "Done",
     "Event",
     "Gateway",
@@ -68,6 +70,7 @@ __all__ = [
     "Upload",
     "Usage",
     "attempts_of",
+    "load_document",
     "problem_of",
     "reply_of",
 ]
@@ -76,11 +79,13 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "BlockingGateway": "blocking",
+    "DocumentUnreadable": "rag",
     "Gateway": "gateway",
     "Health": "gateway",
     "Settings": "settings",
     "Status": "gateway",
     "attempts_of": "replies",
+    "load_document": "rag",
     "problem_of": "replies",
     "reply_of": "replies",
     **dict.fromkeys(
