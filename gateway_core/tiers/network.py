@@ -20,6 +20,7 @@ import httpcore
 from .names import Address, CannotConnect, Resolver
 
 STAGGER = 0.25
+STILL_LEAVING = 0.005
 PATIENT_MS = 20_000  # unacknowledged data on a connection that has just worked
 IMPATIENT_MS = 2_000  # ... on one taken from the pool, until its first byte arrives
 
@@ -74,6 +75,7 @@ class _Wire(asyncio.Protocol):
 
     def __init__(self) -> None:
         self.transport: asyncio.Transport | None = None
+        self._below: asyncio.Transport | None = None  # the socket's own, once TLS is above it
         self.ended = False
         self.failure: OSError | None = None
         self._held = bytearray()
@@ -86,8 +88,9 @@ class _Wire(asyncio.Protocol):
         self.adopt(transport)
 
     def adopt(self, transport: Any) -> None:
-        self.transport = transport
-        transport.set_write_buffer_limits(high=0)  # a write is over when the kernel has taken it all
+        self._below, self.transport = self.transport, transport
+        # A write is over when the kernel has taken it all. asyncio's TLS would read 0 as "full at every other write".
+        transport.set_write_buffer_limits(high=0 if self._below is None else 1)
 
     def data_received(self, data: bytes) -> None:
         self._held += data
@@ -154,6 +157,8 @@ class _Wire(asyncio.Protocol):
                 await self._writer
             finally:
                 self._writer = None
+        while self._below is not None and self._below.get_write_buffer_size():  # TLS tells nobody of it
+            await asyncio.sleep(STILL_LEAVING)
         if self.failure is not None:
             raise self.failure
 

@@ -4,6 +4,7 @@ import asyncio
 import errno
 import os
 import socket
+import ssl
 import sys
 from typing import Any
 
@@ -165,3 +166,13 @@ async def test_a_reader_who_stands_still_holds_the_sender_back(http, serve):
         await anext(reply.parts())
         await asyncio.sleep(0.3)
         assert sent < 32 * 1024 * 1024
+
+
+async def test_over_tls_every_request_leaves_and_is_over_when_the_kernel_has_it(tls_server):
+    http = Http(SystemClock(), proxies={}, trust=ssl.create_default_context(cafile=tls_server.authority))
+    client = http.client()
+    for size in (1, 2_000_000, 1, 1, 1):
+        request = client.build_request("POST", tls_server.url, content=b"x" * size)
+        async with asyncio.timeout(HANG_GUARD), open_stream(client, request, a_call(), tier="x") as reply:
+            assert await reply.read() == b"hello"
+    await http.aclose()
