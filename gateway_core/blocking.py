@@ -17,6 +17,7 @@ from contextlib import aclosing
 from typing import Any, TypeVar
 
 from .compose import Sent
+from .discretion import Discreet
 from .gateway import Gateway, Health, Status
 from .settings import Settings
 from .types import Answer, Event
@@ -188,7 +189,8 @@ def _result(future: Future[T]) -> T:
     """The future's result. On Windows a wait without an end cannot be broken by Ctrl-C."""
     while not wait([future], _TICK).done:
         pass
-    return future.result()
+    with Discreet():
+        return future.result()
 
 
 def _run(loop: asyncio.AbstractEventLoop) -> None:

@@ -15,6 +15,7 @@ from .circuit import CircuitPolicy, CircuitState, CircuitStore, MemoryStore, all
 from .clock import Clock, SystemClock
 from .compose import Composer, Sent
 from .deadline import Deadline
+from .discretion import Discreet
 from .errors import ONE_HOUR, PromptRefused
 from .routing.course import Ask
 from .routing.router import Router
@@ -289,36 +290,39 @@ class Gateway:
             max_context_chars=max_context_chars or self.settings.max_context_chars,
             progress=progress,
         )
-        await self._ready()
-        asked = composed() if documents is None else await asyncio.to_thread(composed)
-        policy = OnInterrupt(on_interrupt) if on_interrupt else None if whole else self.settings.on_interrupt
-        ask = Ask(
-            id=id or f"ans_{secrets.token_hex(8)}",
-            prompt=asked.for_call(model, max_tokens, temperature, passthrough or {}),
-            deadline=Deadline.after(deadline_s or self.settings.request_deadline, self.clock),
-            on_interrupt=policy,
-            tier=tier,
-            local_only=only_local,
-            whole=whole,
-        )
-        async with aclosing(self.router.stream(ask)) as events:
-            async for event in events:
-                if isinstance(event, Done):
-                    event = Done(self.composer.checked(ask.prompt, event.answer))
-                yield event
+        with Discreet():
+            await self._ready()
+            asked = composed() if documents is None else await asyncio.to_thread(composed)
+            policy = OnInterrupt(on_interrupt) if on_interrupt else None if whole else self.settings.on_interrupt
+            ask = Ask(
+                id=id or f"ans_{secrets.token_hex(8)}",
+                prompt=asked.for_call(model, max_tokens, temperature, passthrough or {}),
+                deadline=Deadline.after(deadline_s or self.settings.request_deadline, self.clock),
+                on_interrupt=policy,
+                tier=tier,
+                local_only=only_local,
+                whole=whole,
+            )
+            async with aclosing(self.router.stream(ask)) as events:
+                async for event in events:
+                    if isinstance(event, Done):
+                        event = Done(self.composer.checked(ask.prompt, event.answer))
+                    yield event
 
     async def ask(self, prompt: str | None, **options: Any) -> Answer:
         """The whole answer; options as for `stream`. A cut makes the next tier answer from the start, unless
         `on_interrupt` says otherwise."""
-        async with aclosing(self.stream(prompt, whole=True, **options)) as events:
-            async for event in events:
-                if isinstance(event, Done):
-                    return event.answer
+        with Discreet():
+            async with aclosing(self.stream(prompt, whole=True, **options)) as events:
+                async for event in events:
+                    if isinstance(event, Done):
+                        return event.answer
         raise AssertionError("a stream ends in Done or raises")
 
     async def ask_documents(self, prompt: str, documents: Sequence[Sent], **options: Any) -> Answer:
         """Answer from these documents, citing them."""
-        return await self.ask(prompt, documents=documents, **options)
+        with Discreet():
+            return await self.ask(prompt, documents=documents, **options)
 
     # ---- state
 

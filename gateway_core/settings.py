@@ -12,12 +12,13 @@ import sys
 from collections.abc import Mapping
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, NoReturn, get_args
 from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, DotEnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
+from .discretion import Discreet
 from .errors import SettingsInvalid
 from .types import OnInterrupt
 
@@ -268,9 +269,19 @@ class Settings(BaseSettings):
         try:
             return cls(**{name: value for name, value in overrides.items() if value is not None})
         except ValidationError as exc:
-            raise SettingsInvalid("; ".join(_told(error) for error in exc.errors())) from None
+            told = "; ".join(_told(error) for error in exc.errors(include_input=False, include_context=False))
         except UnicodeDecodeError:
-            raise SettingsInvalid(".env is not a UTF-8 text file; save it as UTF-8 or remove it") from None
+            told = ".env is not a UTF-8 text file; save it as UTF-8 or remove it"
+        raise SettingsInvalid(told)  # out here: the foreign error holds what it could not read
+
+    if not TYPE_CHECKING:  # type checkers know the fields
+
+        def __init__(self, **values: Any) -> None:
+            with Discreet():  # pydantic's frames hold every variable in plain text
+                super().__init__(**values)
+
+    def __reduce_ex__(self, protocol: object) -> NoReturn:
+        raise TypeError("settings hold keys and cannot be pickled")
 
     @property
     def allowed_hosts(self) -> tuple[str, ...]:

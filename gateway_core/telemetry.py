@@ -8,6 +8,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from .discretion import places_of
+
 log = logging.getLogger("ai_gateway")
 
 Listener = Callable[["Happening"], None]
@@ -39,8 +41,9 @@ class Telemetry:
         for listener in list(self._listeners):
             try:
                 listener(happening)
-            except Exception:
-                log.warning("a listener of %s failed", kind, exc_info=log.isEnabledFor(logging.DEBUG))
+            except Exception as exc:  # noqa: BLE001 - a third party's observer
+                log.warning("a listener of %s failed (%s)", kind, type(exc).__name__)
+                log.debug("from:\n%s", "\n".join(places_of(exc)))
 
     def recent(self, kind: str | None = None) -> tuple[Happening, ...]:
         return tuple(h for h in self._recent if kind is None or h.kind == kind)

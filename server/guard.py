@@ -15,6 +15,8 @@ from urllib.parse import urlsplit
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from gateway_core import Reason, Settings
+from gateway_core.discretion import places_of
+from gateway_core.secrets import Secret
 
 from .problems import ClientLeft, RequestRefused, reply
 
@@ -57,7 +59,7 @@ class Guard:
         self._app = app
         self._hosts = Hosts(settings.allowed_hosts)
         token = settings.ai_gateway_token
-        self._token = token.get_secret_value().encode() if token else None
+        self._token = Secret(token.get_secret_value()) if token else None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] not in ("http", "websocket"):
@@ -105,7 +107,7 @@ class Guard:
 
     def _is_right(self, tokens: Iterable[bytes]) -> bool:
         assert self._token is not None
-        rights = [hmac.compare_digest(token, self._token) for token in tokens]
+        rights = [hmac.compare_digest(token, self._token.reveal().encode()) for token in tokens]
         return any(rights)
 
 
@@ -141,9 +143,9 @@ class LastResort:
             await self._app(scope, receive, watched)
         except ClientLeft:
             return
-        except Exception as exc:  # the very top: whatever it is, the client hears of it
+        except Exception as exc:  # noqa: BLE001 - the very top: whatever it is, the client hears of it
             log.error("an error of our own: %s at %s", type(exc).__name__, _place(exc))
-            log.debug("its traceback", exc_info=exc)
+            log.debug("from:\n%s", "\n".join(places_of(exc)))
             if not has_begun:
                 await reply(exc)(scope, receive, send)
 

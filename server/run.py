@@ -16,6 +16,7 @@ import uvicorn
 from fastapi import FastAPI
 
 from gateway_core import Gateway, Settings, SettingsInvalid, Status
+from gateway_core.secrets import RedactingFilter
 
 from .app import Service, create_app
 from .front_ends import FrontEnd, found
@@ -24,6 +25,8 @@ from .listening import listen, url_of
 GRACE = 10.0  # seconds that answers under way have to finish once the server is told to stop
 _LAST_WORDS = 3.0  # seconds for their error events and closing
 _KEEP_ALIVE = 75  # seconds; clients that re-use a connection should be the ones who close it
+
+_no_secrets = RedactingFilter()  # one: a handler takes the same filter once
 
 Tell = Callable[[str], None]
 
@@ -58,7 +61,10 @@ def serve_on(
 ) -> None:
     """Serve on a socket that listens already, until a signal."""
     logging.basicConfig(level=settings.log_level, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    logging.getLogger("httpx").setLevel(logging.WARNING)  # its lines name addresses of every call
+    for handler in logging.getLogger().handlers:
+        handler.addFilter(_no_secrets)
+    for name in ("httpx", "httpcore"):  # their lines name address and headers of every reply
+        logging.getLogger(name).setLevel(logging.WARNING)
     logging.getLogger("uvicorn.error").addFilter(_is_news)
 
     def build() -> FastAPI:

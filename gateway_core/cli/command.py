@@ -40,9 +40,9 @@ def main(argv: Sequence[str] | None = None, *, build: Callable[[Settings], Gatew
     except Exception as exc:  # noqa: BLE001 - the very top: a traceback would show prompts and tokens
         terminal.tell(f"{PROGRAM}: an error of our own ({type(exc).__name__}); LOG_LEVEL=DEBUG shows where")
         if os.environ.get("LOG_LEVEL", "").upper() == "DEBUG":
-            import traceback
+            from ..discretion import places_of
 
-            terminal.tell(*"".join(traceback.format_exception(exc)).splitlines())
+            terminal.tell(*places_of(exc))
         return FAULT
 
 

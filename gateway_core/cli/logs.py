@@ -6,6 +6,7 @@ import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from ..secrets import RedactingFilter
 from ..settings import Settings
 from .terminal import Terminal
 
@@ -25,6 +26,7 @@ class _ToTerminal(logging.Handler):
 @contextmanager
 def logging_to(terminal: Terminal, settings: Settings) -> Iterator[None]:
     log, handler = logging.getLogger("ai_gateway"), _ToTerminal(terminal)
+    handler.addFilter(RedactingFilter())
     handler.setFormatter(logging.Formatter("%(levelname)s %(message)s"))
     level, propagates = log.level, log.propagate
     log.setLevel(settings.log_level if "log_level" in settings.model_fields_set else logging.ERROR)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Generator
 from typing import Any
 
 import httpx
 
+from ..secrets import Secret
 from ..settings import Settings, is_loopback
 
 TIMEOUT = httpx.Timeout(15.0, connect=3.0)
@@ -15,21 +17,34 @@ class GatewayUnreachable(Exception):
     """The running gateway did not do what was asked; the message names it, the fault and a cure."""
 
 
+class _Token(httpx.Auth):
+    """Adds the gateway's token on the way out, so that no frame holds it as text."""
+
+    def __init__(self, token: Secret | None) -> None:
+        self._token = token
+
+    def auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
+        if self._token is not None:
+            request.headers["authorization"] = f"Bearer {self._token.reveal()}"
+        yield request
+
+
 def call(settings: Settings, method: str, path: str) -> dict[str, Any]:
     """The JSON object that the gateway at `AI_GATEWAY_URL` replies."""
     url = settings.ai_gateway_url
     assert url is not None
-    headers = {"accept": "application/json"}
-    if settings.ai_gateway_token is not None:
-        headers["authorization"] = f"Bearer {settings.ai_gateway_token.get_secret_value()}"
+    fault, reply = "", None
     try:
         # This laptop is never asked through a proxy.
         with httpx.Client(timeout=TIMEOUT, trust_env=not is_loopback(url)) as client:
-            reply = client.request(method, url + path, headers=headers)
+            token = _Token(Secret.of(settings.ai_gateway_token))
+            reply = client.request(method, url + path, headers={"accept": "application/json"}, auth=token)
     except httpx.ConnectError:
-        raise GatewayUnreachable(f"no gateway answers at {url}; start it there, or unset AI_GATEWAY_URL") from None
+        fault = f"no gateway answers at {url}; start it there, or unset AI_GATEWAY_URL"
     except httpx.HTTPError as exc:
-        raise GatewayUnreachable(f"the gateway at {url} did not answer ({type(exc).__name__})") from None
+        fault = f"the gateway at {url} did not answer ({type(exc).__name__})"
+    if reply is None:
+        raise GatewayUnreachable(fault)  # out here: the foreign error's frames hold the request
     if reply.status_code in (401, 403):
         raise GatewayUnreachable(f"the gateway at {url} refused access; set AI_GATEWAY_TOKEN to its token")
     try:

@@ -27,7 +27,7 @@ from .lessons import Lessons, choose_instead
 from .openai_wire import as_bytes, chat_body, droppable, read_chat
 from .providers import Provider, load_providers
 
-log = logging.getLogger(__name__)
+log = logging.getLogger("ai_gateway")
 
 SHORT_WAIT = 2.0  # a rate limit that ends this soon is waited out, once
 MODELS_FRESH = 3600.0

@@ -12,6 +12,7 @@ from pathlib import Path
 from ..errors import TierBroken, TierFailed, TierUnavailable
 from ..local_engine.model_file import context_length, models_in
 from ..local_engine.process import EngineConfig, EngineFailed, EngineProcess
+from ..secrets import Secret
 from ..types import Chunk, Prompt, Reason
 from . import local_models
 from .base import Call, Missing, TierDefaults, TierInfo
@@ -176,7 +177,7 @@ class EmbeddedTier(TierDefaults):
             f"{running.address}/v1",
             file.stem,
             LLAMA_CPP,
-            {"authorization": f"Bearer {running.api_key}"},
+            Secret(running.api_key),
             self._window(file),
         )
 

@@ -25,7 +25,7 @@ import httpx
 
 from ..clock import Clock, SystemClock
 from ..errors import TierBroken, TierFailed, TierUnavailable
-from ..secrets import redact
+from ..secrets import Secret, redact
 from ..settings import is_loopback
 from ..types import Reason
 from .base import Call
@@ -59,6 +59,8 @@ class Http:
         self._resolver = resolver or Resolver()
         self._backend = Backend(self._resolver)
         self._proxies = dict(getproxies_environment() if proxies is None else proxies)
+        for proxy in self._proxies.values():
+            Secret.of(urlsplit(proxy).password)  # known from now on, and struck out of every log
         self._trust = trust
         self._trust_lock = asyncio.Lock()
         self._clients: set[Client] = set()
@@ -395,6 +397,11 @@ def check_head(reply: Reply, tier: str, url: httpx.URL, *, is_local: bool, bille
         raise TierBroken(
             tier, "the reply is compressed, which was not asked for", reason=Reason.BAD_PAYLOAD, may_have_billed=billed
         )
+
+
+def bearer(key: Secret | None) -> dict[str, str]:
+    """The header that carries `key`: made where it is sent, so that no frame keeps it as text."""
+    return {"authorization": f"Bearer {key.reveal()}"} if key is not None else {}
 
 
 def portal(tier: str) -> TierUnavailable:

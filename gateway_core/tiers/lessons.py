@@ -11,7 +11,7 @@ from typing import Any
 from ..types import Prompt
 from .openai_wire import wishes
 
-log = logging.getLogger(__name__)
+log = logging.getLogger("ai_gateway")
 
 MOST = 200  # names of models come from callers, too
 SAMPLING = frozenset({"temperature", "top_p", "presence_penalty", "frequency_penalty"})

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 
 from ..errors import GatewayError, TierBroken, TierUnavailable
+from ..secrets import Secret
 from ..types import Chunk, Prompt, Reason
 from .base import Call
 from .complaints import Complaint, Cures, Kind, complaint_of, failure_from
 from .control_tokens import defuse_messages
-from .http import Client, open_stream
+from .http import Client, bearer, open_stream
 from .local_queue import FRESH
 from .openai_wire import Flavour, as_bytes, chat_body, read_chat
 from .thinking import ThinkingFilter
@@ -37,7 +38,7 @@ class Server:
     base_url: str
     model: str
     flavour: Flavour = GENERIC
-    headers: Mapping[str, str] | None = None
+    key: Secret | None = None
     window: int | None = None
     cures: Cures = NO_CURES
 
@@ -49,7 +50,7 @@ async def exchange(client: Client, server: Server, prompt: Prompt, call: Call) -
         "POST",
         f"{server.base_url}/chat/completions",
         content=as_bytes(chat_body(harmless, server.model, server.flavour)),
-        headers={"content-type": "application/json", "accept": "text/event-stream", **FRESH, **(server.headers or {})},
+        headers={"content-type": "application/json", "accept": "text/event-stream", **FRESH, **bearer(server.key)},
     )
 
     def to_failure(complaint: Complaint) -> GatewayError:

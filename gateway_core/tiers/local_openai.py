@@ -120,7 +120,7 @@ class LocalOpenAITier(TierDefaults):
             look.base_url,
             model,
             LLAMA_CPP if look.listing.is_llama_cpp else GENERIC,
-            self._headers(),
+            self._the_key(),
             look.listing.window(model),
             Cures(key="Set LOCAL_API_KEY.", model=f"Load {model} there, or set LOCAL_MODEL.", address=START),
         )
@@ -166,11 +166,9 @@ class LocalOpenAITier(TierDefaults):
 
     # What is there
 
-    def _headers(self) -> dict[str, str]:
+    def _the_key(self) -> Secret | None:
         """The key belongs to `LOCAL_BASE_URL`; a server that was merely found does not get it."""
-        if self._key is None or self._set_url is None:
-            return {}
-        return {"authorization": f"Bearer {self._key.reveal()}"}
+        return self._key if self._set_url is not None else None
 
     def _model(self, look: _Look, prompt: Prompt) -> tuple[str, list[str]]:
         """Which model, and what the user did not expect about it."""
@@ -206,7 +204,7 @@ class LocalOpenAITier(TierDefaults):
             async with asyncio.timeout(within), self._looking:
                 if not afresh and (look := self._recent_look(base_url)):
                     return look  # somebody else has just looked
-                listing = await local_servers.list_models(self._client, base_url, self._headers())
+                listing = await local_servers.list_models(self._client, base_url, self._the_key())
         except TimeoutError:
             self._silent_at = self._clock.span()
             raise self._silent(base_url) from None

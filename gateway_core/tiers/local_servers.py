@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import TierFailed, Unauthorized
-from ..secrets import private_folder, read_private, write_private
+from ..secrets import Secret, private_folder, read_private, write_private
 from ..settings import is_loopback
 from . import local_models
-from .http import Client, Http, open_stream
+from .http import Client, Http, bearer, open_stream
 from .local_queue import FRESH
 
 FILE = "local_servers.json"
@@ -95,9 +95,9 @@ async def _look(client: Client, port: int, path: str, name: str, within: float) 
     return FoundServer(base_url, "llama-server" if listing.is_llama_cpp else name, listing.names)
 
 
-async def list_models(client: Client, base_url: str, headers: dict[str, str] | None = None) -> Listing | None:
+async def list_models(client: Client, base_url: str, key: Secret | None = None) -> Listing | None:
     """`GET /models`; `None` when what answers is not a list of models. Raises when nothing or an error answers."""
-    request = client.build_request("GET", f"{base_url}/models", headers={**FRESH, **(headers or {})})
+    request = client.build_request("GET", f"{base_url}/models", headers={**FRESH, **bearer(key)})
     async with open_stream(client, request, tier="local", is_local=True) as reply:
         if reply.status in (401, 403):
             raise Unauthorized("local", f"the server wants a key ({reply.status})", cure="Set LOCAL_API_KEY.")

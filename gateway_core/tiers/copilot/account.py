@@ -27,7 +27,7 @@ from .flight import Flight
 from .tokens import Kind as TokenKind
 from .tokens import Token
 
-log = logging.getLogger(__name__)
+log = logging.getLogger("ai_gateway")
 
 REST_VERSION = "2025-04-01"
 GENERIC_HOST = "https://api.githubcopilot.com"

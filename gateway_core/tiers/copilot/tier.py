@@ -35,7 +35,7 @@ from .responses_wire import not_taken, read_responses, responses_body
 from .tokens import Kind as TokenKind
 from .tokens import Token, TokenSources
 
-log = logging.getLogger(__name__)
+log = logging.getLogger("ai_gateway")
 
 BACKEND = "copilot"
 API_VERSION = "2026-06-01"
