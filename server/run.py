@@ -152,6 +152,9 @@ def lines_of(status: Status) -> list[str]:
             model = f", {tier.info.model}" if tier.info.model else ""
             lines.append(f"  ● {name}: ready{model}")
         else:
+            if tier.mode == "extractive":  # it waits for documents, not for a cure
+                lines.append(f"  ◐ {name}: quotes your documents when no model answers")
+                continue
             cure = f"; {tier.cure}" if tier.cure else ""
             lines.append(f"  ○ {name}: {tier.why_not or 'not available'}{cure}")
     return lines
