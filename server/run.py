@@ -20,6 +20,7 @@ from gateway_core import Gateway, Settings, SettingsInvalid, Status
 from .app import Service, create_app
 from .front_ends import FrontEnd, found
 from .listening import listen, url_of
+from .patience import PatientProtocol
 
 GRACE = 10.0  # seconds that answers under way have to finish once the server is told to stop
 _LAST_WORDS = 3.0  # seconds for their error events and closing
@@ -87,6 +88,7 @@ class GatewayServer(uvicorn.Server):
         super().__init__(
             uvicorn.Config(
                 app,
+                http=PatientProtocol,
                 log_config=None,
                 access_log=False,
                 server_header=False,
