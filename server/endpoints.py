@@ -10,12 +10,13 @@ from starlette.responses import RedirectResponse, Response
 
 from gateway_core import __version__
 
+from . import sign_in
 from .answering import Answering
 from .bodies import DocumentsQuery, HealthReply, Index, Query, Reply, ResetReply, StatusReply
 from .changes import StatusStream
 from .dialects import Plain
 from .documentation import ASKED, ONLY_ACCESS, answers_of, body_of
-from .intake import DOCUMENTS_LIMIT, PLAIN_LIMIT, ignored, parse, read_json
+from .intake import DOCUMENTS_LIMIT, PLAIN_LIMIT, ignored, parse, read_body, read_json
 from .metrics import MEDIA_TYPE as METRICS_TYPE
 from .problems import JSON_HEADERS
 from .wire import dump
@@ -90,6 +91,17 @@ async def events(request: Request) -> Response:
 async def metrics(request: Request) -> Response:
     """Attempts, answers, times, tokens and circuits, for Prometheus."""
     return Response(await service_of(request).metrics.page(), 200, JSON_HEADERS, METRICS_TYPE)
+
+
+@router.post(sign_in.PATH, response_model=None, include_in_schema=False)
+async def signing_in(request: Request) -> Response:
+    """The form by which a browser shows the token, once."""
+    token = service_of(request).settings.ai_gateway_token
+    if token is None:
+        return RedirectResponse("/", 303)
+    body = await read_body(request, sign_in.LIMIT)
+    is_https = request.headers.get("origin", "").startswith("https:")
+    return sign_in.signed_in(body, token.get_secret_value().encode(), is_https=is_https)
 
 
 @router.get("/", response_model=Index, responses=answers_of(307, 401, 403))

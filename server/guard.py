@@ -12,17 +12,19 @@ import re
 from collections.abc import Iterable
 from urllib.parse import urlsplit
 
+from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from gateway_core import Reason, Settings
 from gateway_core.discretion import places_of
 from gateway_core.secrets import Secret
 
+from . import sign_in
 from .problems import ClientLeft, RequestRefused, reply
 
 log = logging.getLogger("ai_gateway.server")
 
-OPEN_PATHS = frozenset({"/health"})
+OPEN_PATHS = frozenset({"/health", sign_in.PATH})
 _HOST = re.compile(r"(?P<name>\[[0-9a-f:.]+\]|[a-z0-9_-]+(?:\.[a-z0-9_-]+)*)\.?(?::(?P<port>[0-9]{1,5}))?", re.ASCII)
 _LOOPBACK = frozenset({"127.0.0.1", "localhost", "[::1]"})
 
@@ -60,6 +62,7 @@ class Guard:
         self._hosts = Hosts(settings.allowed_hosts)
         token = settings.ai_gateway_token
         self._token = Secret(token.get_secret_value()) if token else None
+        self._session = sign_in.session_of(self._token.reveal().encode()) if self._token else None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] not in ("http", "websocket"):
@@ -71,12 +74,13 @@ class Guard:
             if scope["type"] == "websocket":
                 await send({"type": "websocket.close", "code": 1008})
                 return
-            await reply(refused)(scope, receive, send)
+            asks_for_page = refused.reason is Reason.TOKEN_NEEDED and _wants_page(scope)
+            await (sign_in.form() if asks_for_page else reply(refused))(scope, receive, send)
             return
         await self._app(scope, receive, send)
 
     def _check(self, scope: Scope) -> None:
-        hosts, origins, tokens, site = list[str](), list[str](), list[bytes](), b""
+        hosts, origins, tokens, sessions, site = list[str](), list[str](), list[bytes](), list[bytes](), b""
         for name, value in scope["headers"]:
             match name:
                 case b"host":
@@ -85,6 +89,8 @@ class Guard:
                     origins.append(value.decode("latin-1"))
                 case b"sec-fetch-site":
                     site = value.strip().lower()
+                case b"cookie":
+                    sessions.append(value)
                 case b"x-api-key":
                     tokens.append(value)
                 case b"authorization" if value[:7].lower() == b"bearer ":
@@ -98,17 +104,25 @@ class Guard:
             raise RequestRefused(
                 Reason.CROSS_SITE, "a page of another site made this request", cure="call the gateway from a program"
             )
-        if self._token is not None and scope["path"] not in OPEN_PATHS and not self._is_right(tokens):
+        if self._token is not None and scope["path"] not in OPEN_PATHS and not self._is_right(tokens, sessions):
             raise RequestRefused(
                 Reason.TOKEN_NEEDED, "the gateway's token is missing or wrong",
                 cure="send the header Authorization: Bearer with the value of AI_GATEWAY_TOKEN",
                 headers={"www-authenticate": "Bearer"},
             )  # fmt: skip
 
-    def _is_right(self, tokens: Iterable[bytes]) -> bool:
+    def _is_right(self, tokens: Iterable[bytes], cookies: Iterable[bytes]) -> bool:
         assert self._token is not None
+        assert self._session is not None
         rights = [hmac.compare_digest(token, self._token.reveal().encode()) for token in tokens]
+        rights += [hmac.compare_digest(sign_in.session_in(cookie), self._session) for cookie in cookies]
         return any(rights)
+
+
+def _wants_page(scope: Scope) -> bool:
+    return (
+        scope["type"] == "http" and scope["method"] == "GET" and "text/html" in Headers(scope=scope).get("accept", "")
+    )
 
 
 def _is_own(origin: str, host: str) -> bool:

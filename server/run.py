@@ -21,6 +21,7 @@ from gateway_core.secrets import RedactingFilter
 from .app import Service, create_app
 from .front_ends import FrontEnd, found
 from .listening import listen, url_of
+from .patience import PatientProtocol
 
 GRACE = 10.0  # seconds that answers under way have to finish once the server is told to stop
 _LAST_WORDS = 3.0  # seconds for their error events and closing
@@ -93,6 +94,7 @@ class GatewayServer(uvicorn.Server):
         super().__init__(
             uvicorn.Config(
                 app,
+                http=PatientProtocol,
                 log_config=None,
                 access_log=False,
                 server_header=False,
@@ -158,6 +160,9 @@ def lines_of(status: Status) -> list[str]:
             model = f", {tier.info.model}" if tier.info.model else ""
             lines.append(f"  ● {name}: ready{model}")
         else:
+            if tier.mode == "extractive":  # it waits for documents, not for a cure
+                lines.append(f"  ◐ {name}: quotes your documents when no model answers")
+                continue
             cure = f"; {tier.cure}" if tier.cure else ""
             lines.append(f"  ○ {name}: {tier.why_not or 'not available'}{cure}")
     return lines

@@ -170,3 +170,45 @@ async def test_no_reply_carries_a_cors_header():
         ]
 
     assert not [name for reply in replies for name in reply.headers if name.startswith("access-control")]
+
+
+PAGE = {"accept": "text/html,*/*"}
+
+
+async def test_a_browser_is_asked_for_the_token_once():
+    own = {"origin": "http://127.0.0.1:8000"}
+    async with calling(ai_gateway_token=TOKEN) as client:
+        asked = await client.get("/", headers=PAGE)
+        wrong = await client.post("/sign-in", data={"token": "wrong"}, headers=own)
+        right = await client.post("/sign-in", data={"token": TOKEN}, headers=own)
+        cookie = right.headers["set-cookie"]
+        status = await client.get("/status")
+
+    assert (asked.status_code, wrong.status_code, right.status_code, status.status_code) == (401, 401, 303, 200)
+    assert 'type="password"' in asked.text
+    assert "not right" in wrong.text
+    assert "HttpOnly" in cookie
+    assert "SameSite=strict" in cookie
+    assert TOKEN not in cookie
+    assert "script" not in asked.text
+
+
+async def test_a_program_is_told_in_json_and_no_foreign_page_signs_in():
+    async with calling(ai_gateway_token=TOKEN) as client:
+        program = await client.get("/")
+        foreign = await client.post("/sign-in", data={"token": TOKEN}, headers={"origin": "http://evil.example"})
+        guessed = await client.get("/status", headers={"cookie": "ai_gateway_session=0; x=\x01;;="})
+
+    assert program.json()["code"] == "token_needed"
+    assert (foreign.status_code, guessed.status_code) == (403, 401)
+    assert "set-cookie" not in foreign.headers
+
+
+async def test_a_session_ends_with_its_token():
+    async with calling(ai_gateway_token=TOKEN) as client:
+        await client.post("/sign-in", data={"token": TOKEN})
+        session = "; ".join(f"{name}={value}" for name, value in client.cookies.items())
+    async with calling(ai_gateway_token="another") as client:
+        reply = await client.get("/status", headers={"cookie": session})
+
+    assert reply.status_code == 401

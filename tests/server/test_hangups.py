@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
+from contextlib import suppress
 
 import httpx
 import pytest
@@ -12,7 +13,7 @@ import pytest
 from gateway_core.errors import TierBroken
 from gateway_core.testing import ManualClock, ScriptedTier
 from gateway_core.types import Reason
-from server import intake
+from server import intake, patience
 
 from .calling import JSON, events, gateway, running, shown, until
 
@@ -125,6 +126,48 @@ async def test_a_slow_sender_is_given_up_and_others_are_answered(monkeypatch):
             writer.close()
 
     assert (reply.status_code, statuses) == (200, {b"408"})
+
+
+async def test_heads_that_never_end_are_given_up_and_others_are_answered(monkeypatch):
+    monkeypatch.setattr(patience, "SECONDS_FOR_A_HEAD", 0.3)
+    async with running(gateway(ScriptedTier("copilot"))) as server:
+        slow = [await server.send(b"GET /health HTTP/1.1\r\nhost: loc") for _ in range(100)]
+        async with httpx.AsyncClient(base_url=server.url) as client:
+            replies = [await client.post("/ai/query", json={"prompt": "x"}) for _ in range(2)]
+        ends = [await asyncio.wait_for(reader.read(), 5) for reader, _ in slow]
+        for _, writer in slow:
+            writer.close()
+
+    assert ([r.status_code for r in replies], set(ends)) == ([200, 200], {b""})
+
+
+async def test_a_head_of_endless_size_is_cut_off():
+    async with running(gateway()) as server:
+        reader, writer = await server.send(b"GET /health HTTP/1.1\r\nhost: localhost\r\n")
+        with suppress(ConnectionError):
+            for number in range(1000):
+                writer.write(b"x-%d: %s\r\n" % (number, b"y" * 1000))
+                await writer.drain()
+        with suppress(ConnectionError):
+            assert await asyncio.wait_for(reader.read(), 5) == b""
+        writer.close()
+        async with httpx.AsyncClient() as client:
+            after = await client.get(f"{server.url}/health")
+
+    assert after.status_code == 200
+
+
+async def test_an_idle_connection_may_be_used_again_later(monkeypatch):
+    monkeypatch.setattr(patience, "SECONDS_FOR_A_HEAD", 0.2)
+    async with running(gateway(ScriptedTier("copilot", [0.4, "ok"]))) as server:
+        reader, writer = await server.send(server.post("/ai/query", {"prompt": "x"}))
+        await asyncio.wait_for(reader.readuntil(b'"closed"}'), 5)
+        await asyncio.sleep(0.4)
+        writer.write(server.post("/ai/query", {"prompt": "x"}))
+        second = await asyncio.wait_for(reader.readuntil(b'"closed"}'), 5)
+        writer.close()
+
+    assert second.startswith(b"HTTP/1.1 200")
 
 
 async def test_f91_a_body_of_50_mb_is_refused_while_others_are_answered():

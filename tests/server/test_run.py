@@ -70,7 +70,7 @@ def test_it_serves_says_who_is_lit_and_stops_cleanly(tmp_path, number):
         {"status", "copilot_available", "cloud_available", "local_available", "circuit_state"},
     )
     assert (process.returncode, errors) == (0, "")
-    assert all(line.startswith(("  ●", "  ○")) for line in output.splitlines())
+    assert all(line.startswith(("  ●", "  ○", "  ◐")) for line in output.splitlines())
 
 
 def test_nothing_heavy_is_imported_to_serve(tmp_path):
