@@ -17,7 +17,8 @@ if TYPE_CHECKING:
         TierFailed,
     )
     from .gateway import Gateway, Health, Status
-    from .replies import problem_of, reply_of
+    from .rag import DocumentUnreadable, load_document
+    from .replies import attempts_of, problem_of, reply_of
     from .settings import Settings
     from .types import (
         Answer,
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
         Segment,
         SegmentStarted,
         Source,
+        Upload,
         Usage,
     )
 
@@ -46,6 +48,7 @@ __all__ = [
     "BlockingGateway",
     "Delta",
     "Document",
+    "DocumentUnreadable",
     "Done",
     "Event",
     "Gateway",
@@ -64,7 +67,10 @@ __all__ = [
     "Source",
     "Status",
     "TierFailed",
+    "Upload",
     "Usage",
+    "attempts_of",
+    "load_document",
     "problem_of",
     "reply_of",
 ]
@@ -73,10 +79,13 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "BlockingGateway": "blocking",
+    "DocumentUnreadable": "rag",
     "Gateway": "gateway",
     "Health": "gateway",
     "Settings": "settings",
     "Status": "gateway",
+    "attempts_of": "replies",
+    "load_document": "rag",
     "problem_of": "replies",
     "reply_of": "replies",
     **dict.fromkeys(

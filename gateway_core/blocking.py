@@ -11,14 +11,15 @@ import os
 import queue
 import sys
 import threading
-from collections.abc import Callable, Coroutine, Iterator, Sequence
+from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator, Sequence
 from concurrent.futures import Future, wait
 from contextlib import aclosing
 from typing import Any, TypeVar
 
+from .compose import Sent
 from .gateway import Gateway, Health, Status
 from .settings import Settings
-from .types import Answer, Document, Event
+from .types import Answer, Event
 
 T = TypeVar("T")
 
@@ -51,36 +52,13 @@ class BlockingGateway:
     def ask(self, prompt: str, **options: Any) -> Answer:
         return self._call(lambda gateway: gateway.ask(prompt, **options))
 
-    def ask_documents(self, prompt: str, documents: Sequence[Document | str], **options: Any) -> Answer:
+    def ask_documents(self, prompt: str, documents: Sequence[Sent], **options: Any) -> Answer:
         return self._call(lambda gateway: gateway.ask_documents(prompt, documents, **options))
 
-    def stream(self, prompt: str, **options: Any) -> Iterator[Event]:
-        """The events as they come. Closing the iterator, or Ctrl-C while waiting, cancels the request.
-
-        One task reads the whole stream: closing a generator from a second task fails while the first is inside it.
-        """
-        events: queue.SimpleQueue[Event | None] = queue.SimpleQueue()
-        begun, ended = threading.Event(), threading.Event()
-
-        async def read(gateway: Gateway) -> None:
-            begun.set()
-            try:
-                async with aclosing(gateway.stream(prompt, **options)) as stream:
-                    async for event in stream:
-                        events.put(event)
-            finally:
-                ended.set()
-                events.put(None)
-
-        reading = self._start(read)
-        try:
-            while (event := _next(events)) is not None:
-                yield event
-            _result(reading)
-        finally:
-            reading.cancel()
-            if begun.is_set():
-                ended.wait(LONGEST_GOODBYE)
+    def stream(self, prompt: str, **options: Any) -> BlockingStream:
+        """The events as they come. Closing the stream, or Ctrl-C while waiting, cancels the request."""
+        loop, gateway = self._running()
+        return BlockingStream(loop, lambda: gateway.stream(prompt, **options))
 
     def status(self) -> Status:
         return self._call(lambda gateway: gateway.status())
@@ -115,6 +93,8 @@ class BlockingGateway:
         return asyncio.run_coroutine_threadsafe(work(gateway), loop)
 
     def _running(self) -> tuple[asyncio.AbstractEventLoop, Gateway]:
+        if self._owner not in (0, os.getpid()):
+            self._lock = threading.Lock()  # another thread of the parent may have held it at the fork
         with self._lock:
             if self._loop is None or self._owner != os.getpid():
                 self._loop, self._gateway, self._owner = asyncio.new_event_loop(), None, os.getpid()
@@ -129,19 +109,86 @@ class BlockingGateway:
             return self._loop, self._gateway
 
 
+class BlockingStream(Iterator[Event]):
+    """The events of one answer, received by the loop's thread and read by another.
+
+    One task reads the whole answer: closing a generator from a second task fails while the first is inside it.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, open_stream: Callable[[], AsyncGenerator[Event, None]]) -> None:
+        self._events: queue.SimpleQueue[Event | BaseException | None] = queue.SimpleQueue()
+        self._ended = threading.Event()
+        self._loop = loop
+        self._task: asyncio.Task[None] | None = None
+        self.is_over = False
+        loop.call_soon_threadsafe(self._start, open_stream)
+
+    def __next__(self) -> Event:
+        while not self.is_over:
+            event = self.wait(_TICK)
+            if event is not None:
+                return event
+        raise StopIteration
+
+    def wait(self, seconds: float | None) -> Event | None:
+        """The next event, or `None` when none came in `seconds` or the answer `is_over`."""
+        if self.is_over:
+            return None
+        try:
+            event = self._events.get(timeout=seconds)
+        except queue.Empty:
+            return None
+        except BaseException:  # Ctrl-C arrives here: the request must not go on without a reader
+            self.close()
+            raise
+        if isinstance(event, BaseException):
+            self.is_over = True
+            raise event
+        self.is_over = event is None
+        return event
+
+    def close(self) -> None:
+        """Hang up. Returns when the connection is closed; safe to call twice."""
+        self.is_over = True
+        if not self._ended.is_set() and not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self._cancel)
+            self._ended.wait(LONGEST_GOODBYE)
+
+    def __enter__(self) -> BlockingStream:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    def __del__(self) -> None:
+        if not self._ended.is_set() and not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self._cancel)
+
+    def _start(self, open_stream: Callable[[], AsyncGenerator[Event, None]]) -> None:
+        self._task = self._loop.create_task(self._read(open_stream))
+        self._task.add_done_callback(lambda task: self._ended.set())
+
+    async def _read(self, open_stream: Callable[[], AsyncGenerator[Event, None]]) -> None:
+        try:
+            async with aclosing(open_stream()) as events:
+                async for event in events:
+                    self._events.put(event)
+            self._events.put(None)
+        except BaseException as exc:
+            self._events.put(exc)
+            if not isinstance(exc, Exception):
+                raise  # cancelled: the loop must hear of it
+
+    def _cancel(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
+
+
 def _result(future: Future[T]) -> T:
     """The future's result. On Windows a wait without an end cannot be broken by Ctrl-C."""
     while not wait([future], _TICK).done:
         pass
     return future.result()
-
-
-def _next(events: queue.SimpleQueue[Event | None]) -> Event | None:
-    while True:
-        try:
-            return events.get(timeout=_TICK)
-        except queue.Empty:
-            continue
 
 
 def _run(loop: asyncio.AbstractEventLoop) -> None:

@@ -6,17 +6,18 @@ reminder follows the question, because small models heed what they read last.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .errors import PromptRefused
-from .types import Answer, Document, Message, Prompt, Reason, Role, Source
+from .types import Answer, Document, Message, Progress, Prompt, Reason, Role, Source, Upload
 
 if TYPE_CHECKING:
     from .rag import PackedContext, PassageIndex
 
+Sent = Document | str | Upload | Path  # a path is a file on this laptop: only for callers that may read it
 LONGEST_PROMPT = 2_000_000  # characters
 LEAST_CONTEXT = 200  # characters: less is no help to anybody
 QUOTES = 3
@@ -48,13 +49,15 @@ class Composer:
         self,
         question: str | None,
         *,
-        documents: Sequence[Document | str] | None = None,
+        documents: Sequence[Sent] | None = None,
         system: str | None = None,
         messages: Sequence[Message | Mapping[str, Any]] = (),
         max_context_chars: int = 4000,
+        progress: Progress | None = None,
     ) -> Prompt:
-        """Raises `PromptRefused` naming the field. Indexes the documents: not quick when they are large.
+        """Raises `PromptRefused` naming the field. Reads files and indexes: not quick when they are large.
 
+        A file that cannot be read does not stop the others; it is told in `notes`.
         Without a question `messages` are the whole conversation, asked as it stands.
         """
         if question is None:
@@ -65,24 +68,24 @@ class Composer:
         turns = (*_system(system), *_earlier(messages))
         if documents is None:
             return Prompt((*turns, Message("user", question)), question=question)
-        texts = _documents(documents)
+        texts, told = _documents(documents, progress)
         index = self._index(texts)
 
-        def fitted(context_chars: int) -> Prompt:
+        def fitted(context_chars: int) -> tuple[Prompt, int]:
             packed = index.pack(question, context_chars)
             sources = tuple(
                 Source(p.n, p.name or str(p.document), p.start, p.end, p.text, place=p.place) for p in packed.passages
             )
             message = Message("user", _with_context(question, packed))
-            return Prompt(
-                (*turns, message), question=question, documents=texts, sources=sources, notes=tuple(packed.notes)
+            prompt = Prompt(
+                (*turns, message), question=question, documents=texts, sources=sources, notes=(*told, *packed.notes)
             )
+            return prompt, prompt.chars - len(packed.text)
 
-        first = fitted(max_context_chars)
-        beside = first.chars - sum(len(s.text) for s in first.sources)
+        first, beside = fitted(max_context_chars)
 
         def refit(max_chars: int) -> Prompt:
-            return fitted(max(LEAST_CONTEXT, min(max_context_chars, max_chars - beside)))
+            return fitted(max(LEAST_CONTEXT, min(max_context_chars, max_chars - beside)))[0]
 
         return replace(first, refit=refit)
 
@@ -104,8 +107,13 @@ class Composer:
                 answer,
                 sources=tuple(Source(q.n, q.document, q.start, q.end, q.text, True, q.place) for q in quoted),
             )
-        cited = {int(n) for n in re.findall(r"\[(\d+)\]", answer.text)}
-        return replace(answer, sources=tuple(replace(s, cited=s.n in cited) for s in answer.sources))
+        from .rag import Passage, check_citations
+
+        passages = [Passage(p.n, p.document, p.document, p.start, p.end, p.text, p.place) for p in answer.sources]
+        found = check_citations(answer.text, passages, prompt.question)
+        cited = {citation.n for citation in found.citations}
+        sources = tuple(replace(s, cited=s.n in cited) for s in answer.sources)
+        return replace(answer, sources=sources, grounding=found.as_dict())
 
 
 def _new_index(documents: Sequence[Document]) -> PassageIndex:
@@ -120,18 +128,41 @@ def _with_context(question: str, packed: PackedContext) -> str:
     return f"{instructions(packed.nonce)}\n\n{packed.text}\n\nQuestion: {question}\n\n{REMINDER}"
 
 
-def _documents(documents: Sequence[Document | str]) -> tuple[Document, ...]:
-    if not documents:
+def _documents(sent: Sequence[Sent], progress: Progress | None) -> tuple[tuple[Document, ...], list[str]]:
+    """The texts, numbered, and what could not be read of them."""
+    if not sent:
         raise PromptRefused("documents is empty", field="documents", cure="send at least one text, or leave it out")
-    texts = []
-    for number, document in enumerate(documents):
-        if isinstance(document, str):
-            document = Document(document)
-        readable(document.text, f"documents[{number}]", longest=None)
-        texts.append(document if document.id is not None else replace(document, id=number))
+    texts: list[Document] = []
+    told: list[str] = []
+    for number, item in enumerate(sent):
+        read = Document(item) if isinstance(item, str) else item if isinstance(item, Document) else _read(item, told)
+        if progress is not None:
+            progress(number + 1, len(sent), read.name if read else "")
+        if read is None:
+            continue
+        readable(read.text, f"documents[{number}]", longest=None)
+        told += [f"{read.name}: {warning}" for warning in read.warnings]
+        texts.append(read if read.id is not None else replace(read, id=number))
     if not any(d.text.strip() for d in texts):
-        raise PromptRefused("the documents hold no text", field="documents", cure="send documents with text in them")
-    return tuple(texts)
+        raise _no_text(told)
+    return tuple(texts), told
+
+
+def _read(item: Upload | Path, told: list[str]) -> Document | None:
+    from .rag import DocumentUnreadable, load_document
+
+    try:
+        return load_document((item.name, item.data) if isinstance(item, Upload) else item)
+    except DocumentUnreadable as exc:
+        told.append(str(exc))
+        return None
+
+
+def _no_text(told: Sequence[str]) -> PromptRefused:
+    message = "; ".join(told) or "the documents hold no text"
+    refused = PromptRefused(message, field="documents", cure="" if told else "send documents with text in them")
+    refused.reason = Reason.DOCUMENT_UNREADABLE if told else Reason.INVALID_REQUEST
+    return refused
 
 
 def _system(system: str | None) -> list[Message]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Coroutine, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import asdict, dataclass, replace
 from functools import partial
@@ -13,16 +13,16 @@ from typing import TYPE_CHECKING, Any
 from . import __version__
 from .circuit import CircuitPolicy, CircuitState, CircuitStore, MemoryStore, allow_probe, reset
 from .clock import Clock, SystemClock
-from .compose import Composer
+from .compose import Composer, Sent
 from .deadline import Deadline
 from .errors import ONE_HOUR, PromptRefused
 from .routing.course import Ask
 from .routing.router import Router
 from .routing.watch import Limits
 from .settings import Settings
-from .telemetry import Telemetry, log_happening
+from .telemetry import Happening, Telemetry, log_happening
 from .tiers.base import Tier, TierInfo
-from .types import Answer, Document, Done, Event, Message, OnInterrupt, Prompt, Reason
+from .types import Answer, Done, Event, Message, OnInterrupt, Progress, Prompt, Reason
 
 if TYPE_CHECKING:
     from .connectivity import ConnectivityGate
@@ -133,7 +133,8 @@ class Gateway:
         self._http = http
         self._epoch = 0
         self._quota_looks: dict[str, float] = {}
-        self._looking: set[asyncio.Task[None]] = set()
+        self._beside: set[asyncio.Task[Any]] = set()  # work that no request waits for
+        self.telemetry.listen(self._warm_when_needed)
         self.composer = composer or Composer()
         chosen = self.settings
         limits = Limits(
@@ -157,6 +158,7 @@ class Gateway:
     def from_settings(cls, settings: Settings | None = None) -> Gateway:
         """The gateway the settings describe. Nothing is contacted before the first request."""
         from .connectivity import ConnectivityGate
+        from .rag import IndexCache
         from .tiers import build_rungs
         from .tiers.http import Http
 
@@ -164,7 +166,7 @@ class Gateway:
         clock = SystemClock()
         telemetry = Telemetry(clock.wall)
         telemetry.listen(log_happening)
-        composer = Composer()
+        composer = Composer(IndexCache(path=chosen.ai_gateway_state_dir / "indexes.db").index)
         http = Http(clock, user_agent=f"ai-gateway/{__version__}")
         return cls(
             build_rungs(chosen, clock, http, composer.quotes),
@@ -184,7 +186,7 @@ class Gateway:
         await self.aclose()
 
     async def aclose(self) -> None:
-        for task in self._looking:
+        for task in self._beside:
             task.cancel()
         for rung in self.router.rungs:
             await rung.aclose()
@@ -227,9 +229,20 @@ class Gateway:
                 used_up = frozenset({Reason.QUOTA_USED_UP})
                 await self.router.store.update(identity, lambda c: (allow_probe(c, now, because=used_up), None))
 
-        task = asyncio.create_task(look())
-        self._looking.add(task)
-        task.add_done_callback(self._looking.discard)
+        self._do_beside(look())
+
+    def _warm_when_needed(self, happening: Happening) -> None:
+        """When a cloud is left alone or the link is down, the local model loads before anybody waits for it."""
+        if happening.facts.get("state") not in ("open", "offline"):
+            return
+        rung = next((r for r in self.router.rungs if r.backend == "local" and r.missing() is None), None)
+        if rung is not None and happening.facts.get("backend") != "local":
+            self._do_beside(rung.warm())
+
+    def _do_beside(self, work: Coroutine[Any, Any, Any]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._beside.add(task)
+        task.add_done_callback(self._beside.discard)
 
     # ---- asking
 
@@ -237,7 +250,7 @@ class Gateway:
         self,
         prompt: str | None,
         *,
-        documents: Sequence[Document | str] | None = None,
+        documents: Sequence[Sent] | None = None,
         system: str | None = None,
         messages: Sequence[Message | Mapping[str, Any]] = (),
         tier: str | None = None,
@@ -249,14 +262,16 @@ class Gateway:
         on_interrupt: OnInterrupt | str | None = None,
         max_context_chars: int | None = None,
         passthrough: Mapping[str, Any] | None = None,
+        progress: Progress | None = None,
         whole: bool = False,
         id: str | None = None,
     ) -> AsyncGenerator[Event, None]:
         """Yield `Meta`, `Delta`s, perhaps `SegmentStarted`, and at the end exactly one `Done`.
 
-        `documents` are answered from; `messages` are earlier turns, or with the prompt `None` the whole conversation,
-        which may hold content parts and tool calls and is asked as it stands; `tier` pins one backend (no failover
-        then); `deadline_s` is for all tiers together; `whole` is for callers that show nothing before the end.
+        `documents` are answered from (texts, files as `Upload` or path; `progress` hears of each file); `messages`
+        are earlier turns, or with the prompt `None` the whole conversation, which may hold content parts and tool
+        calls and is asked as it stands; `tier` pins one backend (no failover then); `deadline_s` is for all tiers
+        together; `whole` is for callers that show nothing before the end.
         Raises `PromptRefused`, `AllTiersFailed` or `AnswerInterrupted`.
         """
         only_local = self.settings.local_only if local_only is None else local_only or self.settings.local_only
@@ -272,6 +287,7 @@ class Gateway:
             system=system,
             messages=messages,
             max_context_chars=max_context_chars or self.settings.max_context_chars,
+            progress=progress,
         )
         await self._ready()
         asked = composed() if documents is None else await asyncio.to_thread(composed)
@@ -300,7 +316,7 @@ class Gateway:
                     return event.answer
         raise AssertionError("a stream ends in Done or raises")
 
-    async def ask_documents(self, prompt: str, documents: Sequence[Document | str], **options: Any) -> Answer:
+    async def ask_documents(self, prompt: str, documents: Sequence[Sent], **options: Any) -> Answer:
         """Answer from these documents, citing them."""
         return await self.ask(prompt, documents=documents, **options)
 

@@ -89,6 +89,7 @@ class Reason(StrEnum):
     CANCELLED = "cancelled"
     STREAM_INTERRUPTED = "stream_interrupted"
     NO_TIER_ANSWERED = "no_tier_answered"
+    DOCUMENT_UNREADABLE = "document_unreadable"
     INVALID_REQUEST = "invalid_request"
     UNSUPPORTED_MEDIA_TYPE = "unsupported_media_type"
     REQUEST_TIMEOUT = "request_timeout"
@@ -146,6 +147,17 @@ class Document:
             else:
                 high = middle
         return self.places[low - 1][1] if low else None
+
+
+@dataclass(frozen=True, slots=True)
+class Upload:
+    """A file as it came: its name, and its bytes. The core reads it (`gateway_core.rag.load_document`)."""
+
+    name: str
+    data: bytes = field(repr=False)
+
+
+Progress = Callable[[int, int, str], None]  # files read, of how many, the name of the one just read
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,7 +29,7 @@ class Answering(Response):
         gateway: Gateway,
         closing: Closing,
         dialect: Dialect,
-        prompt: str,
+        prompt: str | None,
         options: Mapping[str, Any],
         *,
         stream: bool,

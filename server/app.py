@@ -20,10 +20,13 @@ from .changes import StatusFeed
 from .documentation import describe
 from .front_ends import FrontEnd, route
 from .guard import Guard, LastResort
+from .metrics import Metrics
 from .problems import RequestRefused, reply
 from .repeats import Repeats
+from .surfaces import chat_completions, messages, ollama, responses
 
 DESCRIPTION = "GitHub Copilot, else a cloud LLM, else a local model: one answer, and always told who gave it."
+SURFACES = (chat_completions, responses, messages, ollama)
 
 
 class Service:
@@ -35,8 +38,11 @@ class Service:
         self.closing = Closing()
         self._given = gateway
         self._built: Gateway | None = None
+        self._metrics: Metrics | None = None
         self._feed: StatusFeed | None = None
         self._repeats: Repeats | None = None
+        if gateway is not None:
+            self._metrics = Metrics(gateway)
 
     @property
     def gateway(self) -> Gateway:
@@ -45,6 +51,12 @@ class Service:
         if self._built is None:
             self._built = Gateway.from_settings(self.settings)
         return self._built
+
+    @property
+    def metrics(self) -> Metrics:
+        if self._metrics is None:
+            self._metrics = Metrics(self.gateway)
+        return self._metrics
 
     @property
     def feed(self) -> StatusFeed:
@@ -60,13 +72,14 @@ class Service:
 
     @asynccontextmanager
     async def running(self, app: FastAPI) -> AsyncIterator[None]:
-        gateway = self.gateway
+        gateway, metrics = self.gateway, self.metrics
         for front_end in self.front_ends:
             front_end.start(gateway)
         try:
             yield
         finally:
             await asyncio.gather(*(f.stop() for f in self.front_ends))
+            metrics.stop()
             if self._built is not None:
                 await self._built.aclose()
                 self._built = None
@@ -86,7 +99,8 @@ def create_app(gateway: Gateway | None = None, *, front_ends: Sequence[FrontEnd]
         lifespan=service.running,
     )
     app.state.service = service
-    app.include_router(endpoints.router)
+    for surface in (endpoints, *SURFACES):
+        app.include_router(surface.router)
     app.add_exception_handler(GatewayError, _told)
     app.add_exception_handler(HTTPException, _told_of_http)
     app.add_middleware(Pages, front_ends=service.front_ends)

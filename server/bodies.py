@@ -9,13 +9,14 @@ import base64
 import binascii
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag
+from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field, Tag, WithJsonSchema
 
-from gateway_core import Document, OnInterrupt, Reason
+from gateway_core import Document, OnInterrupt, Reason, Upload
 
 from .problems import RequestRefused
 
 Backend = Literal["copilot", "cloud", "local"]
+MOST_TOKENS = 10_000_000
 State = Literal["closed", "open", "half_open"]
 
 
@@ -23,6 +24,54 @@ class Sent(BaseModel):
     """A part of a request: strict, and tolerant of fields it does not know."""
 
     model_config = ConfigDict(strict=True, extra="allow")
+
+
+def _is_content(content: Any) -> Any:
+    """A text, or parts as the OpenAI wire knows them: tiers rely on their form."""
+    if isinstance(content, str) or (isinstance(content, list) and all(map(_is_part, content))):
+        return content
+    raise ValueError("must be a text or a list of content parts")
+
+
+def _is_part(part: Any) -> bool:
+    if not isinstance(part, dict) or not isinstance(part.get("type"), str):
+        return False
+    if part["type"] == "image_url":
+        picture = part.get("image_url")
+        return isinstance(picture, dict) and isinstance(picture.get("url"), str)
+    return isinstance(part.get("text", ""), str)
+
+
+Content = Annotated[
+    Any,
+    AfterValidator(_is_content),
+    WithJsonSchema({"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "object"}}]}),
+]
+
+
+class Function(Sent):
+    name: str
+    arguments: str = ""
+
+
+class ToolCall(Sent):
+    """A call a model made, as chat completions tell it."""
+
+    id: str = ""
+    type: Literal["function"] = "function"
+    function: Function
+
+
+class Tool(Sent):
+    """A function a model may call. Its description is passed on as it came."""
+
+    type: str
+    function: dict[str, Any] | None = None
+
+
+class ResponseFormat(Sent):
+    type: str
+    json_schema: dict[str, Any] | None = None
 
 
 class Turn(Sent):
@@ -41,7 +90,7 @@ class Query(Sent):
     tier: Backend | None = Field(None, description="Ask this tier only: no failover, and a cut is an error.")
     model: str | None = Field(None, max_length=200, description="The model to ask for, where the tier has it.")
     local_only: bool | None = Field(None, description="Nothing leaves this laptop.")
-    max_tokens: int | None = Field(None, ge=1, le=10_000_000, description="Over all tiers that write the answer.")
+    max_tokens: int | None = Field(None, ge=1, le=MOST_TOKENS, description="Over all tiers that write the answer.")
     temperature: float | None = Field(None, ge=0, le=2, allow_inf_nan=False)
     deadline_s: float | None = Field(
         None, gt=0, le=86_400, allow_inf_nan=False, description="Seconds for the whole request, all tiers together."
@@ -106,7 +155,7 @@ class DocumentsQuery(Query):
         return super().options() | {"documents": documents, "max_context_chars": self.max_context_chars}
 
 
-def _document(item: Any, field: str) -> Document | str:
+def _document(item: Any, field: str) -> Document | Upload | str:
     if isinstance(item, str):
         return item
     if isinstance(item, NamedText):
@@ -117,16 +166,7 @@ def _document(item: Any, field: str) -> Document | str:
         raise RequestRefused(
             Reason.INVALID_REQUEST, f"{field}.content_base64 is not base64", field=f"{field}.content_base64"
         ) from None
-    return _read_file(item.name, data, f"{field}.content_base64")
-
-
-def _read_file(name: str, data: bytes, field: str) -> Document:
-    try:
-        return Document(data.decode("utf-8-sig"), name=name)
-    except UnicodeDecodeError:
-        raise RequestRefused(
-            Reason.INVALID_REQUEST, f"{field} is not a text in UTF-8", field=field, cure="send its text"
-        ) from None
+    return Upload(item.name, data)
 
 
 # What comes back. These are not used to build replies, only to describe them.

@@ -9,11 +9,11 @@ from fastapi.openapi.utils import get_openapi
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
-from .bodies import DocumentsQuery, Problem, Query
+from .bodies import Problem
 from .problems import MEDIA_TYPE
 
 _REF = "#/components/schemas/{model}"
-_BODIES: tuple[type[BaseModel], ...] = (Query, DocumentsQuery, Problem)
+_BODIES: list[type[BaseModel]] = [Problem]  # those that no route declares
 _MEANINGS = {
     307: "To the chat page.",
     401: "The token is missing or wrong.",
@@ -40,6 +40,8 @@ def answers_of(*statuses: int, stream: bool = False) -> dict[int | str, dict[str
 
 
 def body_of(model: type[BaseModel]) -> dict[str, Any]:
+    if model not in _BODIES:
+        _BODIES.append(model)
     schema = {"$ref": _REF.format(model=model.__name__)}
     return {"requestBody": {"required": True, "content": {"application/json": {"schema": schema}}}}
 
@@ -50,6 +52,16 @@ ASKED = {
     200: {
         "description": "The answer; with `stream`, the events meta, delta, segment, and one of done and error.",
         "content": {"text/event-stream": {"schema": {"type": "string"}}},
+    },
+}
+ASKED_IN_OTHER_WORDS: dict[int | str, dict[str, Any]] = {
+    200: {
+        "description": "The answer in the form of this API, whole or streamed.",
+        "content": {"application/json": {}, "text/event-stream": {}, "application/x-ndjson": {}},
+    },
+    **{
+        status: {"description": _MEANINGS[status], "content": {"application/json": {}}}
+        for status in (401, 403, 408, 413, 415, 422, 500, 503)
     },
 }
 

@@ -16,6 +16,7 @@ from .changes import StatusStream
 from .dialects import Plain
 from .documentation import ASKED, ONLY_ACCESS, answers_of, body_of
 from .intake import DOCUMENTS_LIMIT, PLAIN_LIMIT, ignored, parse, read_json
+from .metrics import MEDIA_TYPE as METRICS_TYPE
 from .problems import JSON_HEADERS
 from .wire import dump
 
@@ -78,6 +79,17 @@ async def events(request: Request) -> Response:
     """The status as server-sent events: now, and whenever it changes."""
     service = service_of(request)
     return StatusStream(service.feed, service.closing)
+
+
+@router.get(
+    "/metrics",
+    response_model=None,
+    response_class=Response,
+    responses={**ONLY_ACCESS, 200: {"description": "Text for Prometheus.", "content": {"text/plain": {}}}},
+)
+async def metrics(request: Request) -> Response:
+    """Attempts, answers, times, tokens and circuits, for Prometheus."""
+    return Response(await service_of(request).metrics.page(), 200, JSON_HEADERS, METRICS_TYPE)
 
 
 @router.get("/", response_model=Index, responses=answers_of(307, 401, 403))

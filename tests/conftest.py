@@ -41,7 +41,10 @@ def _is_here(address: Any) -> bool:
     try:
         ip = ipaddress.ip_address(host)
     except ValueError:
-        return False
+        try:
+            ip = ipaddress.ip_address(socket.inet_ntoa(socket.inet_aton(host)))  # "127.1"
+        except OSError:
+            return False
     # Addresses for documentation are never routed: the gate asks the kernel for a way to them and sends nothing.
     documentation = ("192.0.2.0/24", "198.51.100.0/24", "203.0.113.0/24", "2001:db8::/32")
     return ip.is_loopback or ip.is_unspecified or any(ip in ipaddress.ip_network(n) for n in documentation)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from importlib import import_module
 from pathlib import Path
 from typing import TextIO
 
@@ -31,11 +30,11 @@ def prompt_from(argument: str | None, stdin: TextIO | None, *, is_taken: bool) -
     return _decoded(_from_stdin(stdin, LONGEST_PROMPT, "prompt"), "standard input", "prompt").rstrip("\r\n")
 
 
-def documents_from(names: Sequence[str], stdin: TextIO | None) -> list[Document]:
+def documents_from(names: Sequence[str], stdin: TextIO | None) -> list[Document | Path]:
     """One document for each name, in order. Raises `PromptRefused` naming the file."""
     if names.count(STANDARD_INPUT) > 1:
         raise PromptRefused("standard input can be only one document", field="documents")
-    return [_from_standard_input(stdin) if name == STANDARD_INPUT else _from_file(name) for name in names]
+    return [_from_standard_input(stdin) if name == STANDARD_INPUT else _existing(name) for name in names]
 
 
 def _from_standard_input(stdin: TextIO | None) -> Document:
@@ -43,20 +42,12 @@ def _from_standard_input(stdin: TextIO | None) -> Document:
     return Document(_decoded(raw, "standard input", "documents"), name="standard input")
 
 
-def _from_file(name: str) -> Document:
-    load = getattr(import_module("gateway_core.rag"), "load_document", None)
-    try:
-        if load is not None:
-            loaded: Document = load(Path(name))
-            return loaded
-        with open(name, "rb") as file:
-            raw = file.read(LONGEST_DOCUMENT + 1)
-    except OSError as exc:
-        told = exc.strerror or type(exc).__name__
-        raise PromptRefused(f"{name}: cannot be read ({told})", field="documents") from None
-    if len(raw) > LONGEST_DOCUMENT:
-        raise _too_large(name, LONGEST_DOCUMENT, "documents")
-    return Document(_decoded(raw, name, "documents"), name=Path(name).name)
+def _existing(name: str) -> Path:
+    path = Path(name)
+    if path.is_file():
+        return path
+    told = "it is no file" if path.exists() else "no such file"
+    raise PromptRefused(f"{name}: cannot be read ({told})", field="documents")
 
 
 def _from_stdin(stdin: TextIO | None, limit: int, field: str) -> bytes:

@@ -70,7 +70,7 @@ def _step(index: int, facts: Facts, wish: Wish) -> Step:
     if facts.missing is not None:
         return Step(index, facts.missing_reason, facts.missing, facts.cure)
     if facts.needs_documents and not wish.has_documents:
-        return Step(index, Reason.NO_DOCUMENTS, "it quotes documents and was given none", facts.cure)
+        return Step(index, Reason.NO_DOCUMENTS, "it quotes documents and was given none", "send documents with it")
     if facts.refuses is not None:
         return Step(index, Reason.UNSUPPORTED, facts.refuses)
     if facts.blocked is not None:

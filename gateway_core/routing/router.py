@@ -216,7 +216,7 @@ class Router:
                 failure = turn.failure
                 may_repeat = (
                     isinstance(failure, TierFailed)
-                    and failure.again
+                    and (failure.again or (isinstance(failure, ContextTooLong) and course.ask.prompt.refit is not None))
                     and not turn.has_written
                     and failure.reason not in mended
                     and not course.ask.deadline.is_over
@@ -374,7 +374,8 @@ class Router:
         self._telemetry.tell(
             "answer", id=answer.id, backend=answer.backend, mode=answer.mode, model=answer.model,
             finish_reason=answer.finish_reason, first_token_ms=answer.first_token_ms, total_ms=answer.total_ms,
-            segments=len(answer.segments),
+            segments=len(answer.segments), input_tokens=answer.usage.input_tokens,
+            output_tokens=answer.usage.output_tokens, credits=answer.usage.credits,
         )  # fmt: skip
         return answer
 

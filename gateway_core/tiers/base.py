@@ -116,6 +116,10 @@ class Tier(Protocol):
         """A free look whether used-up credits have come back before their date; `False` where there is none."""
         ...
 
+    async def warm(self) -> bool:
+        """Have a model loaded before it is needed, where there is one to load; true when it is. Never raises."""
+        ...
+
     async def aclose(self) -> None: ...
 
 
@@ -129,4 +133,7 @@ class TierDefaults:
         return
 
     async def quota_is_back(self) -> bool:
+        return False
+
+    async def warm(self) -> bool:
         return False

@@ -25,6 +25,7 @@ import httpx
 
 from ..clock import Clock, SystemClock
 from ..errors import TierBroken, TierFailed, TierUnavailable
+from ..secrets import redact
 from ..settings import is_loopback
 from ..types import Reason
 from .base import Call
@@ -287,7 +288,7 @@ class Reply:
         return bytes(body)
 
     async def error_text(self, limit: int = ERROR_LIMIT) -> str:
-        """The beginning of the body of an error; what cannot be read is left out."""
+        """The beginning of the body of an error, without our own key if it echoes that; empty if it cannot be read."""
         body = bytearray()
         try:
             async for part in self.parts():
@@ -296,7 +297,7 @@ class Reply:
                     break
         except TierFailed:
             pass  # the status has told enough
-        return bytes(body[:limit]).decode("utf-8", "replace")
+        return redact(bytes(body[:limit]).decode("utf-8", "replace"))
 
     async def json(self, limit: int = JSON_LIMIT) -> Any:
         """The body as JSON; `TierBroken(empty_body | bad_payload)` if it is none."""

@@ -124,8 +124,8 @@ class LocalOpenAITier(TierDefaults):
             look.listing.window(model),
             Cures(key="Set LOCAL_API_KEY.", model=f"Load {model} there, or set LOCAL_MODEL.", address=START),
         )
-        call.sent()  # standing in line, the question waits for a word, not for a connection
         async with self._queue.turn(TIER) as before:
+            call.sent()  # a cold model loads before its first word; standing in line is no fault of its own
             notes += [f"waited for {before} other questions"] if before else []
             try:
                 async with aclosing(exchange(self._client, server, prompt, call)) as chunks:

@@ -299,7 +299,7 @@ class Backend(httpcore.AsyncNetworkBackend):
         try:
             while waiting or attempts:
                 if waiting:
-                    attempts.add(asyncio.create_task(_connect(waiting.pop(0), port)))
+                    attempts.add(asyncio.create_task(self._connect(waiting.pop(0), port)))
                 done, attempts = await asyncio.wait(
                     attempts, timeout=STAGGER if waiting else None, return_when=asyncio.FIRST_COMPLETED
                 )
@@ -316,18 +316,17 @@ class Backend(httpcore.AsyncNetworkBackend):
         telling = [f for f in failures if f.errno not in NO_WAY_OUT]
         raise (telling or failures or [OSError(errno.EHOSTUNREACH, "no address")])[0]
 
-
-async def _connect(address: Address, port: int) -> socket.socket:
-    family, where = address
-    sock = socket.socket(family, socket.SOCK_STREAM)
-    try:
-        sock.setblocking(False)
-        _keep_watch(sock)
-        await asyncio.get_running_loop().sock_connect(sock, (where[0], port, *where[2:]))
-    except BaseException:
-        sock.close()
-        raise
-    return sock
+    async def _connect(self, address: Address, port: int) -> socket.socket:
+        family, where = address
+        sock = socket.socket(family, socket.SOCK_STREAM)
+        try:
+            sock.setblocking(False)
+            _keep_watch(sock)
+            await asyncio.get_running_loop().sock_connect(sock, (where[0], port, *where[2:]))
+        except BaseException:
+            sock.close()
+            raise
+        return sock
 
 
 def _close_loser(task: asyncio.Task[socket.socket]) -> None:

@@ -1,6 +1,9 @@
 """The gateway for code that does not await: same answers and errors, and nothing goes on after its reader left."""
 
+import os
+import signal
 import threading
+import time
 
 import pytest
 
@@ -74,3 +77,51 @@ def test_a_gateway_that_cannot_be_built_says_so_each_time_and_leaves_no_thread_b
                 gateway.health()
 
     assert "ai-gateway" not in {thread.name for thread in threading.enumerate()}
+
+
+def test_waiting_in_slices_tells_silence_from_the_end():
+    with blocking(ScriptedTier("cloud", ["Par", 0.2, "is"])) as gateway:
+        stream = gateway.stream("Capital?")
+        texts, silences = [], 0
+        while not stream.is_over:
+            event = stream.wait(0.02)
+            silences += event is None
+            texts += [event.text] if isinstance(event, Delta) else []
+
+    assert texts == ["Par", "is"]
+    assert silences > 1
+
+
+def test_a_stream_closed_before_it_began_ends_at_once():
+    tier = ScriptedTier("cloud", [60.0])
+    with blocking(tier) as gateway:
+        began = time.monotonic()
+        gateway.stream("Capital?").close()
+
+        assert time.monotonic() - began < 1.5
+
+
+@pytest.mark.skipif(os.name == "nt", reason="signals to oneself are not delivered like this on Windows")
+def test_ctrl_c_while_waiting_closes_the_request():
+    tier = ScriptedTier("cloud", ["Par", 60.0])
+    with blocking(tier) as gateway:
+        stream = gateway.stream("Capital?")
+        timer = threading.Timer(0.3, os.kill, [os.getpid(), signal.SIGINT])
+        timer.start()
+        with pytest.raises(KeyboardInterrupt):
+            list(stream)
+
+        assert tier.cancelled == 1
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="the platform has no fork")
+def test_a_forked_child_asks_with_a_gateway_of_its_own():
+    with blocking(ScriptedTier("cloud", ["Paris"])) as gateway:
+        gateway.ask("Capital?")
+        child = os.fork()
+        if child == 0:
+            try:
+                os._exit(0 if gateway.ask("Capital?").text == "Paris" else 1)
+            finally:
+                os._exit(2)
+        assert os.waitpid(child, 0)[1] == 0

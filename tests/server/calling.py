@@ -116,3 +116,15 @@ async def until(claim: Callable[[], bool], seconds: float = 5.0) -> None:
     async with asyncio.timeout(seconds):
         while not claim():  # noqa: ASYNC110 - what is waited for knows nothing of the test
             await asyncio.sleep(0.005)
+
+
+async def cut_stream(server: Running, path: str, body: Any) -> str:
+    """What came of a streamed reply whose connection is cut at its end; a clean end fails the test."""
+    received = ""
+    async with httpx.AsyncClient() as client, client.stream("POST", f"{server.url}{path}", json=body) as reply:
+        try:
+            async for part in reply.aiter_text():
+                received += part
+        except httpx.RemoteProtocolError:
+            return received
+    raise AssertionError(f"a clean end after: {received}")

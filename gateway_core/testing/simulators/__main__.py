@@ -6,6 +6,7 @@ import argparse
 import sys
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 
 from . import Call, CopilotSimulator, OllamaSimulator, OpenAISimulator
 from .script import LINES
@@ -76,15 +77,15 @@ def told(call: Call) -> str:
 
 
 def print_faults() -> None:
-    named = {
-        name: f"{simulator.name}: {reply.status} {reply.body[:60].decode()!r}"
-        for simulator in (CopilotSimulator, OpenAISimulator, OllamaSimulator)
-        for name, reply in simulator.named_errors.items()
-    }
-    for title, lines in (("Faults", LINES), ("Errors in a provider's own words", named)):
-        say(f"{title}:")
-        for name, line in lines.items():
-            say(f"  {name:<34} {line}")
+    say("Faults, with the value they take:")
+    for name, line in LINES.items():
+        value, colon, rest = line.partition(": ")
+        takes = bool(colon) and value.isupper()
+        say(f"  {f'{name}:{value}' if takes else name:<28} {rest if takes else line}")
+    for simulator in (CopilotSimulator, OpenAISimulator, OllamaSimulator):
+        say(f"\nErrors in the words of {simulator.name}:")
+        for name, reply in simulator.named_errors.items():
+            say(f"  {name:<34} {reply.status} {reply.body[:70].decode()}")
     say("\nSeveral at once: repeat:5+crlf. For a call that costs nothing: status_500@/models")
 
 
@@ -93,4 +94,5 @@ def say(text: str) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    with suppress(BrokenPipeError):  # whoever read along has seen enough
+        sys.exit(main())

@@ -30,6 +30,11 @@ def tokens_of(text: str) -> list[str]:
     return _TOKEN.findall(text) or ([text] if text else [])
 
 
+def _beginning(whole: str, text: str) -> str:
+    """`text`, or `text` without white space at its end, if `whole` begins so."""
+    return next((start for start in (text, text.rstrip()) if whole.startswith(start)), "")
+
+
 @dataclass(frozen=True, slots=True)
 class Question:
     """What was asked, whatever wire it came over."""
@@ -44,14 +49,21 @@ class Question:
         """Prompt tokens, about."""
         return sum(len(text) // 4 + 1 for _, text in self.turns)
 
-    @property
-    def partial(self) -> str:
-        """The unfinished answer that is to be carried on: an assistant turn at the end, or before "please go on"."""
+    def said_of(self, whole: str) -> str:
+        """How much of the answer `whole` the question already holds and wants carried on.
+
+        That is an assistant turn at the end, or one before "please go on", or a text quoted in such a wish. What is
+        not the beginning of `whole` is nobody's unfinished answer.
+        """
         match [*self.turns]:
             case [*_, ("assistant", text)]:
-                return text
+                return _beginning(whole, text)
             case [*_, ("assistant", text), (_, wish)] if _ASKS_TO_GO_ON.search(wish):
-                return text
+                return _beginning(whole, text)
+            case [*_, (_, wish)] if _ASKS_TO_GO_ON.search(wish):
+                pieces = tokens_of(whole)
+                starts = ("".join(pieces[:n]) for n in range(len(pieces), 4, -1))
+                return next((start for start in starts if start in wish), "")
         return ""
 
     @property
@@ -111,10 +123,7 @@ def plan(model: str, answer: str, question: Question, pace: float) -> Plan:
     if question.schema is not None:
         answer = as_text(instance_of(question.schema, answer))
     whole = question.echo or answer
-    partial = question.partial
-    said = partial if whole.startswith(partial) else partial.rstrip()
-    if not whole.startswith(said):
-        said = ""
+    said = question.said_of(whole)
     return Plan(model, whole, whole[len(said) :], said, question.limit, pace=pace, input_tokens=question.size)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, is_dataclass
 from typing import TYPE_CHECKING, Any
@@ -46,7 +45,7 @@ def _calls(simulator: Simulator, wanted: dict[str, Any]) -> Any:
 
 
 def _counts(simulator: Simulator, wanted: dict[str, Any]) -> Any:
-    return Counter(call.path for call in simulator.calls)
+    return simulator.counts
 
 
 def _reset(simulator: Simulator, wanted: dict[str, Any]) -> Any:

@@ -22,6 +22,7 @@ from .wire import Reply, Request, as_json, json_reply, text_reply
 
 QUOTA_RESET = 1796083200  # 1 December 2026
 CALL_COST = 4_200_000  # nano-credits of one answer
+AUTO_SESSION = "auto-session-token"
 PAT_INTEGRATION = "copilot-developer-cli"
 # What the service wants of every client, without insisting.
 WANTED = ("user-agent", "x-initiator", "x-github-api-version")
@@ -124,7 +125,7 @@ class CopilotSimulator(Simulator):
         return json_reply({"error": error}, status, x_github_request_id=REQUEST_ID)
 
     def stream_error(self, **words: str) -> dict[str, Any]:
-        return {"message": "upstream failed", "code": "model_overloaded", **words}
+        return {"message": "upstream failed", "code": "internal_error", **words}
 
     def unknown_path(self, exchange: Exchange) -> Reply:
         return json_reply({"message": "Not Found", "status": "404"}, 404, x_github_request_id=REQUEST_ID)
@@ -168,7 +169,10 @@ class CopilotSimulator(Simulator):
         body = exchange.request.json
         if not isinstance(body, dict):
             raise Refused(text_reply("bad request: invalid JSON", 400, x_github_request_id=REQUEST_ID))
-        model = self.models.get(str(body.get("model") or self._default_model))
+        wish = body.get("model") or self._default_model
+        if wish == "auto" and exchange.request.headers.get("copilot-session-token") == AUTO_SESSION:
+            wish = self._default_model
+        model = self.models.get(str(wish))
         if model is None or not model.enabled:
             raise Refused(COPILOT["model_not_supported"])
         if exchange.path not in model.endpoints:
@@ -241,7 +245,7 @@ class CopilotSimulator(Simulator):
     def auto_session(self, exchange: Exchange) -> Reply:
         self._seat(exchange)
         until = int(time.time()) + 3600
-        session = {"selected_model": self._default_model, "session_token": "session-1", "expires_at": until}
+        session = {"selected_model": self._default_model, "session_token": AUTO_SESSION, "expires_at": until}
         return json_reply({"available_models": list(self.models), **session}, x_github_request_id=REQUEST_ID)
 
     # --- GitHub's REST API

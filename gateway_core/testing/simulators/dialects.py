@@ -96,6 +96,10 @@ class Dialect(ABC):
     def bad_line(self) -> bytes:
         return b'data: {"choices":[{"delta":{"content":"half a li\n\n'
 
+    def bad_event(self) -> bytes:
+        """Sound JSON in which nothing is where it should be."""
+        return sse({"choices": [{"index": "first", "delta": 7}]})
+
     @abstractmethod
     def token(self, text: str) -> bytes: ...
 
@@ -253,6 +257,9 @@ class Responses(Dialect):
         self.sequence += 1
         return b'event: response.output_text.delta\ndata: {"type":"response.output_text.delta","delta":"half a li\n\n'
 
+    def bad_event(self) -> bytes:
+        return self.event("response.output_text.delta", delta={"text": ["not", "a", "string"]})
+
     @property
     def _item_id(self) -> str:
         self.item += 1  # another id in every event of one item, as the real service does
@@ -381,6 +388,9 @@ class OllamaLines(Dialect):
 
     def bad_line(self) -> bytes:
         return b'{"model":"sim","message":{"role":"assistant","content":"half a li\n'
+
+    def bad_event(self) -> bytes:
+        return as_json({"model": self.plan.model, "message": "not an object", "done": "perhaps"}) + b"\n"
 
     @property
     def final(self) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from email.utils import formatdate
 from typing import Any
 
 from .answers import Plan, Question, as_text, instance_of, tokens_of
-from .script import CONNECTION, PLAN, REPLY, ConnectionFault, Fault, PlanFault, Provider, ReplyFault, enter
+from .fault_types import ConnectionFault, Entry, Fault, PlanFault, Provider, ReplyFault, Table
 from .wire import Connection, Outgoing, Reply, Send, Step, json_reply, text_reply
 
 LOGIN_PAGE = "<!doctype html><html><head><title>Guest Wi-Fi</title></head><body>Please log in</body></html>"
@@ -42,15 +42,14 @@ async def _slow_first(fault: Fault, connection: Connection) -> bool:
     return False
 
 
-enter(
-    CONNECTION,
-    ("close_before_reply", _ending(Connection.close), "close the connection without a reply"),
-    ("close_reused", _ending(Connection.close, True), "close a re-used connection without a reply; fresh ones work"),
-    ("reset_after_request", _ending(Connection.reset), "reset the connection (RST) once the request is read"),
-    ("reset_reused", _ending(Connection.reset, True), "reset a re-used connection; fresh ones work"),
-    ("hang", _hang, "read the request, never answer"),
-    ("slow_first", _slow_first, "SECONDS: send nothing for so long, then answer (1)"),
-)
+CONNECTION: Table[ConnectionFault] = {
+    "close_before_reply": Entry(_ending(Connection.close), "close the connection without a reply"),
+    "close_reused": Entry(_ending(Connection.close, True), "close a re-used connection without a reply"),
+    "reset_after_request": Entry(_ending(Connection.reset), "reset the connection (RST) once the request is read"),
+    "reset_reused": Entry(_ending(Connection.reset, True), "reset a re-used connection"),
+    "hang": Entry(_hang, "read the request, never answer"),
+    "slow_first": Entry(_slow_first, "SECONDS: send nothing for so long, then answer (1)"),
+}
 
 
 # --- reply ----------------------------------------------------------------------------------------------------------
@@ -88,13 +87,19 @@ def _page(status: int) -> ReplyFault:
     return act
 
 
-def _body(events: bytes, other: bytes) -> ReplyFault:
-    """A body under the content type that the caller expects, so that only its contents are wrong."""
+def _bad_schema(fault: Fault, provider: Provider, kind: str) -> Outgoing:
+    """One JSON object, even where a stream of events was asked for."""
+    reply = json_reply({"unexpected": True, "items": [1, 2, 3]})
+    return replace(reply, content_type="application/json" if "event-stream" in kind else kind).outgoing()
 
-    def act(fault: Fault, provider: Provider, kind: str) -> Outgoing:
-        return Reply(200, events if "event-stream" in kind else other, kind).outgoing()
 
-    return act
+def _bad_json(fault: Fault, provider: Provider, kind: str) -> Outgoing:
+    half = b'{"choices": [{"message"'
+    return Reply(200, b"data: %b\n\n" % half if "event-stream" in kind else half + b"\n", kind).outgoing()
+
+
+def _empty_body(fault: Fault, provider: Provider, kind: str) -> Outgoing:
+    return Reply(200, b"", kind).outgoing()
 
 
 def _filling(fault: Fault) -> bytes:
@@ -125,22 +130,17 @@ def _bomb(block: bytes, times: int) -> Iterator[Step]:
     yield Send(raw.flush() + check.to_bytes(4, "little") + size.to_bytes(4, "little"))
 
 
-_WRONG = json_reply({"unexpected": True, "items": [1, 2, 3]}).body
-_HALF = b'{"choices": [{"message"'
-
-
-enter(
-    REPLY,
-    ("html_200", _page(200), "200 with a log-in page, as a captive portal sends it"),
-    ("redirect", _page(302), "URL: 302 to URL"),
-    ("redirect_307", _page(307), "URL: 307 to URL (a client that follows sends its body and key again)"),
-    ("status_511", _page(511), "511 network authentication required, with a log-in page"),
-    ("bad_schema", _body(b"data: %b\n\ndata: [DONE]\n\n" % _WRONG, _WRONG + b"\n"), "200 with JSON of another schema"),
-    ("bad_json", _body(b"data: %b\n\n" % _HALF, _HALF + b"\n"), "200 with a body that is not JSON"),
-    ("empty_body", _body(b"", b""), "200 with no body at all"),
-    ("huge_body", _huge_body, "MB: 200 with a body of so many megabytes (200); option lines=1"),
-    ("gzip_bomb", _gzip_bomb, "MB: a few kilobytes that unpack to so many megabytes (200); option lines=1"),
-)
+REPLY: Table[ReplyFault] = {
+    "html_200": Entry(_page(200), "200 with a log-in page, as a captive portal sends it"),
+    "redirect": Entry(_page(302), "URL: 302 to URL"),
+    "redirect_307": Entry(_page(307), "URL: 307 to URL (a client that follows sends its body and key again)"),
+    "status_511": Entry(_page(511), "511 network authentication required, with a log-in page"),
+    "bad_schema": Entry(_bad_schema, "200 with JSON that is not the provider's schema"),
+    "bad_json": Entry(_bad_json, "200 with a body, or an event, that is not JSON"),
+    "empty_body": Entry(_empty_body, "200 with no body at all"),
+    "huge_body": Entry(_huge_body, "MB: 200 with a body of so many megabytes (200); option lines=1"),
+    "gzip_bomb": Entry(_gzip_bomb, "MB: a few kilobytes that unpack to so many megabytes (200); option lines=1"),
+}
 
 
 # --- answer ---------------------------------------------------------------------------------------------------------
@@ -183,23 +183,22 @@ def _usage(style: str) -> PlanFault:
     return _with(usage=lambda fault: style)
 
 
-enter(
-    PLAN,
-    ("repeat", _says(_repeat), "N: carry on, but say the last N words again first (5)"),
-    ("preamble", _says(_preamble), "carry on after a polite sentence, or after the given TEXT"),
-    ("restart_whole", _says(lambda fault, plan: plan.whole), "asked to carry on, start from the beginning"),
-    ("bare_start", _says(lambda fault, plan: plan.text.lstrip()), "carry on without the space before the first word"),
-    ("empty_text", _says(lambda fault, plan: ""), "a valid answer without any text"),
-    ("u2028", _says(_line_separators), "raw U+2028, U+0085 and U+2029 after five words"),
-    ("thinking", _with(thinking=lambda fault: fault.number(1)), "SECONDS: events without visible text first"),
-    ("comments", _with(comments=lambda fault: fault.number(1)), "SECONDS: only keep-alive comments first"),
-    ("hang_after_headers", _with(quiet=lambda fault: fault.number(86400)), "SECONDS: head and opening, then silence"),
-    ("tool_call", _tool_call, "answer by a call of the first tool offered, or of NAME"),
-    ("finish", _finish, "REASON: end with stop, length, content_filter ...; option after=N tokens"),
-    ("usage_separate", _usage("separate"), "usage in its own last frame with empty choices"),
-    ("usage_last", _usage("last"), "usage in the frame that carries the finish reason"),
-    ("usage_every", _usage("every"), "a zero usage in every frame, the true one in the last"),
-    ("usage_none", _usage("none"), "no usage, no counters"),
-    ("whole_reply", _with(streamed=lambda fault: False), "one JSON body although a stream was asked for"),
-    ("stream_reply", _with(streamed=lambda fault: True), "a stream although one JSON body was asked for"),
-)
+PLAN: Table[PlanFault] = {
+    "repeat": Entry(_says(_repeat), "N: carry on, but say the last N words again first (5)"),
+    "preamble": Entry(_says(_preamble), "carry on after a polite sentence, or after the given TEXT"),
+    "restart_whole": Entry(_says(lambda fault, plan: plan.whole), "asked to carry on, start from the beginning"),
+    "bare_start": Entry(_says(lambda fault, plan: plan.text.lstrip()), "carry on without the space that is due"),
+    "empty_text": Entry(_says(lambda fault, plan: ""), "a valid answer without any text"),
+    "u2028": Entry(_says(_line_separators), "raw U+2028, U+0085 and U+2029 after five words"),
+    "thinking": Entry(_with(thinking=lambda fault: fault.number(1)), "SECONDS: events without visible text first"),
+    "comments": Entry(_with(comments=lambda fault: fault.number(1)), "SECONDS: only keep-alive comments first"),
+    "hang_after_headers": Entry(_with(quiet=lambda fault: fault.number(86400)), "SECONDS: head, opening, then silence"),
+    "tool_call": Entry(_tool_call, "answer by a call of the first tool offered, or of NAME"),
+    "finish": Entry(_finish, "REASON: end with stop, length, content_filter ...; option after=N tokens"),
+    "usage_separate": Entry(_usage("separate"), "usage in its own last frame with empty choices"),
+    "usage_last": Entry(_usage("last"), "usage in the frame that carries the finish reason"),
+    "usage_every": Entry(_usage("every"), "a zero usage in every frame, the true one in the last"),
+    "usage_none": Entry(_usage("none"), "no usage, no counters"),
+    "whole_reply": Entry(_with(streamed=lambda fault: False), "one JSON body although a stream was asked for"),
+    "stream_reply": Entry(_with(streamed=lambda fault: True), "a stream although one JSON body was asked for"),
+}

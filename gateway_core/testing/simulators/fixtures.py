@@ -219,3 +219,18 @@ OLLAMA: dict[str, Reply] = {
     "cloud_unauthorized": ollama_error(401, "unauthorized", signin_url="https://ollama.com/connect"),
     "host_refused": Reply(403, b"", ""),
 }
+
+
+# The same names on all three, so that one script fits whichever is asked: name, Copilot's, OpenAI's, Ollama's.
+_ALIKE = (
+    ("unauthorized", "token_expired", "invalid_api_key", "cloud_unauthorized"),
+    ("quota_used_up", "copilot_quota_exceeded", "insufficient_quota", ""),
+    ("rate_limited", "global_rate_limit", "rate_limit_exceeded", "server_busy"),
+    ("model_gone", "model_not_supported", "model_not_found", "model_missing"),
+    ("prompt_refused", "content_filter_422", "content_policy_violation", ""),
+    ("context_too_long", "context_too_long", "context_length_exceeded", "context_overflow"),
+)
+for _name, *_own in _ALIKE:
+    for _errors, _theirs in zip((COPILOT, OPENAI, OLLAMA), _own, strict=True):
+        if _theirs:
+            _errors[_name] = _errors[_theirs]

@@ -1,4 +1,4 @@
-"""The words of a script, and the tables that say what each fault does.
+"""The words of a script.
 
 A script entry is `name`, `name:value`, `name:option=x,option=y` or several joined by `+` (`repeat:5+crlf`), and may
 end in `@/path` to wait for that path instead of the next paid call. A fault acts at one of five places:
@@ -14,69 +14,25 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
-from typing import Any, Protocol, TypeVar
+from collections.abc import Iterable, Mapping
 
-from .answers import Plan, Question
-from .dialects import Dialect
-from .wire import Connection, Outgoing, Reply, Step
+from .fault_types import Fault
+from .faults import CONNECTION, PLAN, REPLY
+from .stream_faults import BYTES, STREAM
 
-
-@dataclass(frozen=True, slots=True)
-class Fault:
-    """One fault of a script: `status_429:retry_after=60` has the name `status_429` and one option."""
-
-    name: str
-    value: str = ""
-    options: Mapping[str, str] = field(default_factory=dict)
-
-    def number(self, default: float) -> float:
-        return float(self.value) if self.value else default
-
-    def count(self, default: int) -> int:
-        return int(self.number(default))
-
-
-class Provider(Protocol):
-    """What a fault needs to know of the simulator it acts in."""
-
-    named_errors: Mapping[str, Reply]
-
-    def error_reply(self, status: int, **words: str) -> Reply: ...
-
-    def stream_error(self, **words: str) -> dict[str, Any]: ...
-
-
-ConnectionFault = Callable[[Fault, Connection], Awaitable[bool]]  # True: nothing more is to be sent
-ReplyFault = Callable[[Fault, Provider, str], Outgoing]  # the content type that the caller expects
-PlanFault = Callable[[Fault, Plan, Question], Plan]
-StreamFault = Callable[[Fault, Iterator[Step], Dialect, Provider], Iterator[Step]]
-BytesFault = Callable[[Fault, Outgoing], None]
-Act = TypeVar("Act")
-
-CONNECTION: dict[str, ConnectionFault] = {}
-REPLY: dict[str, ReplyFault] = {}
-PLAN: dict[str, PlanFault] = {}
-STREAM: dict[str, StreamFault] = {}
-BYTES: dict[str, BytesFault] = {}
-
-# What each fault does, in a line. A line that begins with a word in capitals and a colon takes a value.
-LINES: dict[str, str] = {
+LINES: Mapping[str, str] = {
     "ok": "no fault",
     "status_NNN": "that HTTP status; options retry_after (seconds, date60 or a date), retry_after_ms, code, message",
     "tool_call_cut": "N: answer by a tool call and reset after N parts of its arguments (2)",
+    **{name: entry.line for name, entry in CONNECTION.items()},
+    **{name: entry.line for name, entry in REPLY.items()},
+    **{name: entry.line for name, entry in PLAN.items()},
+    **{name: entry.line for name, entry in STREAM.items()},
+    **{name: entry.line for name, entry in BYTES.items()},
 }
 # One name for a pair that is often wanted; {} is the value.
 TOGETHER = {"tool_call_cut": "tool_call+cut_after:{}"}
 _NUMBERS = ("N:", "SECONDS:", "MB:", "BYTES:")
-
-
-def enter(table: dict[str, Act], *rows: tuple[str, Act, str]) -> None:
-    """Enter faults (name, act, line) into the table of the place where they act."""
-    for name, act, line in rows:
-        table[name] = act
-        LINES[name] = line
 
 
 def parse(script: str, named: Iterable[str] = ()) -> tuple[tuple[Fault, ...], str]:

@@ -1,24 +1,26 @@
-"""What the three simulators share: a port and a thread of their own, the script, the record of calls."""
+"""What the three simulators share: settings, the script, the record of calls, and the way of a call through it all."""
 
 from __future__ import annotations
 
 import asyncio
-import socket
 import ssl
 import threading
 import time
-from collections import deque
-from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import replace
-from types import TracebackType
-from typing import Any, ClassVar, Self, TypeVar
+from typing import Any, ClassVar
 
-from . import controls, faults, stream_faults
+from . import controls
 from .answers import DEFAULT_ANSWER, Plan, Question, plan
 from .calls import Answering, Call, Exchange, Handled, Progress, Refused, Routes
 from .dialects import stream_of, whole_of
-from .script import BYTES, CONNECTION, PLAN, REPLY, STREAM, Fault, parse
+from .fault_types import Fault
+from .faults import CONNECTION, PLAN, REPLY, error_of
+from .script import parse
+from .service import Service
+from .stream_faults import BYTES, STREAM
 from .wire import (
     BadRequest,
     ClientGone,
@@ -34,13 +36,8 @@ from .wire import (
     text_reply,
 )
 
-T = TypeVar("T")
-PATIENCE = 10.0  # seconds for the simulator's own thread to do as it is told
 
-assert STREAM, (faults, stream_faults)  # both modules enter their faults into the tables
-
-
-class Simulator:
+class Simulator(Service):
     """A provider on a loopback port, running as soon as it is made.
 
     `script("status_500", "cut_after:40", then="ok")` decides the next paid calls; `calls` tells what came.
@@ -61,29 +58,18 @@ class Simulator:
         watch: Callable[[Call], object] = lambda call: None,
         **settings: Any,
     ) -> None:
-        self._host, self._port, self._tls, self._watch = host, port, tls, watch
-        self._given = settings
+        self._watch, self._given = watch, settings
         self._lock = threading.Lock()
         self._exchanges: list[Exchange] = []
-        self._connections: set[Connection] = set()
-        self._accepted = 0
-        self._listener: socket.socket | None = None
-        self._resting: asyncio.Task[None] | None = None
         self._restore()
-        self._loop = asyncio.SelectorEventLoop()  # add_reader on every system
-        self._thread = threading.Thread(target=self._loop.run_forever, name=f"{self.name}-simulator", daemon=True)
-        self._thread.start()
-        try:
-            self.start()
-        except BaseException:
-            self.close()
-            raise
+        super().__init__(self.name, port, host, tls)
 
     # --- settings
 
     def _restore(self) -> None:
         self.answer: str | Callable[[Any], str] = DEFAULT_ANSWER
         self.token_delay = 0.0
+        self.prefill = "continue"  # an assistant turn at the end is carried on; or: ignore, refuse
         self.restore_provider()
         self.script()
         for name, value in self._given.items():
@@ -103,92 +89,6 @@ class Simulator:
             raise ValueError(f"unknown setting {name!r}; there are {', '.join(sorted(self.settings))}")
         setattr(self, name, value)
 
-    # --- life
-
-    @property
-    def url(self) -> str:
-        return f"{'https' if self._tls else 'http'}://{self._host}:{self._port}"
-
-    @property
-    def port(self) -> int:
-        return self._port
-
-    def start(self) -> None:
-        """Listen (again), on the same port as before."""
-        self._run(self._listen())
-
-    def stop(self) -> None:
-        """Refuse connections and reset the open ones, until `start`."""
-        self._run(self._silence())
-
-    def rest(self, seconds: float) -> None:
-        """`stop`, and `start` again after so many seconds; returns at once."""
-
-        async def nap() -> None:
-            await asyncio.sleep(0.02)  # whoever asked for it over HTTP gets the reply
-            await self._silence()
-            await asyncio.sleep(seconds)
-            await self._listen()
-
-        def begin() -> None:
-            self._resting = self._loop.create_task(nap())
-
-        self._loop.call_soon_threadsafe(begin)
-
-    def drop_connections(self) -> None:
-        """Close the connections that have no request under way, as a server does after a while."""
-
-        def hang_up() -> None:
-            for connection in [*self._connections]:
-                if not connection.busy:
-                    connection.close()
-
-        self._loop.call_soon_threadsafe(hang_up)
-
-    def close(self) -> None:
-        """The end. Safe to call twice."""
-        if self._loop.is_closed():
-            return
-        self._run(self._end())
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join(PATIENCE)
-        self._loop.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None) -> None:
-        self.close()
-
-    def _run(self, work: Coroutine[Any, Any, T]) -> T:
-        return asyncio.run_coroutine_threadsafe(work, self._loop).result(PATIENCE)
-
-    async def _listen(self) -> None:
-        if self._listener is None:
-            family = socket.AF_INET6 if ":" in self._host else socket.AF_INET
-            self._listener = socket.create_server((self._host, self._port), family=family, backlog=512)
-            self._listener.setblocking(False)
-            self._port = self._listener.getsockname()[1]
-            self._loop.add_reader(self._listener, self._accept, self._listener)
-
-    async def _silence(self) -> None:
-        if self._listener is not None:
-            self._loop.remove_reader(self._listener)
-            self._listener.close()
-            self._listener = None
-        await asyncio.sleep(0.001)  # connections that were just accepted are set up
-        for connection in [*self._connections]:
-            connection.reset()
-        await asyncio.sleep(0.001)  # the transports tell their connections
-
-    async def _end(self) -> None:
-        tasks = [task for task in (self._resting, *(c.task for c in self._connections)) if task is not None]
-        await self._silence()
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-        await asyncio.sleep(0)
-
     # --- script and record
 
     def script(self, *entries: str, then: str = "ok", free: str = "ok") -> None:
@@ -205,6 +105,10 @@ class Simulator:
             (waiting.setdefault(path, deque()) if path else queue).append(entry)
         with self._lock:
             self._queue, self._waiting, self._then, self._free = queue, waiting, then, free
+
+    async def until_idle(self, timeout: float = 5.0) -> None:
+        """`wait_idle` for who must not block an event loop."""
+        await asyncio.to_thread(self.wait_idle, timeout)
 
     def _fault_for(self, exchange: Exchange, paid: bool) -> tuple[Fault, ...]:
         with self._lock:
@@ -226,6 +130,17 @@ class Simulator:
     def paid_calls(self) -> list[Call]:
         return [call for call in self.calls if call.paid]
 
+    @property
+    def counts(self) -> Counter[str]:
+        """How many calls each path had."""
+        return Counter(call.path for call in self.calls)
+
+    @property
+    def busiest(self) -> int:
+        """The most paid calls that ran at the same time."""
+        calls = self.paid_calls
+        return max((sum(c.when <= call.when < (c.ended or float("inf")) for c in calls) for call in calls), default=0)
+
     def calls_to(self, path: str) -> list[Call]:
         """The calls whose path ends so: `/chat/completions` also finds `/v1/chat/completions`."""
         return [call for call in self.calls if call.path.endswith(path)]
@@ -246,32 +161,11 @@ class Simulator:
 
     # --- serving
 
-    def _accept(self, listener: socket.socket) -> None:
-        """Take one connection. (asyncio's own server leaks those that come in the moment it closes.)"""
+    async def serve(self, connection: Connection) -> None:
         try:
-            sock, _ = listener.accept()
-        except OSError:
-            return
-        sock.setblocking(False)
-        # asyncio does so only for sockets it made itself; without it a reset overtakes what was sent just before
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self._accepted += 1
-        connection = Connection(self._accepted)
-        self._connections.add(connection)
-        connection.task = self._loop.create_task(self._welcome(connection, sock))
-
-    async def _welcome(self, connection: Connection, sock: socket.socket) -> None:
-        try:
-            await self._loop.connect_accepted_socket(lambda: connection, sock, ssl=self._tls)
-            await self._serve(connection)
-        except OSError:
-            sock.close()  # the TLS handshake failed: the client's business
-        finally:
-            self._connections.discard(connection)
-
-    async def _serve(self, connection: Connection) -> None:
-        try:
-            while not connection.closing and (request := await connection.next_request()) is not None:
+            while not (connection.closing or connection.last_request):
+                if (request := await connection.next_request()) is None:
+                    break
                 if request.path.startswith(controls.PREFIX):
                     await deliver(connection, controls.reply_to(request, self).outgoing())
                 else:
@@ -345,12 +239,12 @@ class Simulator:
             return refused.reply.outgoing()
         met = self._fault_for(exchange, isinstance(found, Answering))
         for fault in met:
-            if fault.name in CONNECTION and await CONNECTION[fault.name](fault, exchange.connection):
+            if fault.name in CONNECTION and await CONNECTION[fault.name].act(fault, exchange.connection):
                 return None
         out = self._instead(found, met) or await self._outgoing(exchange, found, met)
         for fault in met:
             if fault.name in BYTES:
-                BYTES[fault.name](fault, out)
+                BYTES[fault.name].act(fault, out)
         return out
 
     def _instead(self, found: Handled, met: Iterable[Fault]) -> Outgoing | None:
@@ -360,8 +254,8 @@ class Simulator:
                 kind = "application/json"
                 if isinstance(found, Answering) and found.stream:
                     kind = found.dialect(found.plan).content_type
-                return REPLY[fault.name](fault, self, kind)
-            if (error := faults.error_of(fault, self)) is not None:
+                return REPLY[fault.name].act(fault, self, kind)
+            if (error := error_of(fault, self)) is not None:
                 return error.outgoing()
         return None
 
@@ -378,7 +272,7 @@ class Simulator:
             planned = found.plan
             for fault in met:
                 if fault.name in PLAN:
-                    planned = PLAN[fault.name](fault, planned, found.question)
+                    planned = PLAN[fault.name].act(fault, planned, found.question)
             if found.prepare is not None:
                 await found.prepare(exchange)
             dialect = found.dialect(planned)
@@ -391,7 +285,7 @@ class Simulator:
                 out = Outgoing(200, [("content-type", "application/json"), *found.headers], steps, length=len(body))
         for fault in met:
             if fault.name in STREAM:
-                steps = STREAM[fault.name](fault, steps, dialect, self)
+                steps = STREAM[fault.name].act(fault, steps, dialect, self)
         out.steps = steps
         return out
 
@@ -418,5 +312,10 @@ class Simulator:
         return {"message": "upstream failed", "code": "server_error", **words}
 
     def plan_for(self, model: str, question: Question, body: Any, **changes: Any) -> Plan:
+        if question.turns[-1][0] == "assistant" and self.prefill != "continue":
+            if self.prefill == "refuse":
+                message = "This model does not support assistant message prefill."
+                raise Refused(self.error_reply(400, message=message))
+            question = replace(question, turns=(*question.turns, ("user", "")))
         answer = self.answer(body) if callable(self.answer) else self.answer
         return replace(plan(model, answer, question, float(self.token_delay)), **changes)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 from itertools import chain
 
 from .dialects import Dialect
-from .script import BYTES, STREAM, BytesFault, Fault, Provider, StreamFault, enter
+from .fault_types import BytesFault, Entry, Fault, Provider, StreamFault, Table
 from .wire import Drop, Hang, Outgoing, Pause, Send, Step
 
 # --- stream ---------------------------------------------------------------------------------------------------------
@@ -55,6 +55,10 @@ def _stall_after(fault: Fault, steps: Iterator[Step], dialect: Dialect, provider
 
 def _bad_line_after(fault: Fault, steps: Iterator[Step], dialect: Dialect, provider: Provider) -> Iterator[Step]:
     return _after(fault.count(10), steps, lambda: [Send(dialect.bad_line(), "noise")], go_on=True)
+
+
+def _bad_event_after(fault: Fault, steps: Iterator[Step], dialect: Dialect, provider: Provider) -> Iterator[Step]:
+    return _after(fault.count(10), steps, lambda: [Send(dialect.bad_event(), "noise")], go_on=True)
 
 
 def _insert(n: int, steps: Iterator[Step], what: Callable[[], Iterable[Step]]) -> Iterator[Step]:
@@ -111,24 +115,24 @@ def _without(role: str) -> StreamFault:
     return act
 
 
-enter(
-    STREAM,
-    ("cut_after", _cut(reset=True), "N: reset the connection after N tokens"),
-    ("close_after", _cut(reset=False), "N: close after N tokens, without the last chunk"),
-    ("end_after", _end_after, "N: end in good order after N tokens, without the end marker"),
-    ("error_after", _error_after, "N: an error event after N tokens; options code, message"),
-    ("error_first", _error_first, "200, and the first event is an error"),
-    ("stall_after", _stall_after, "N: silence after N tokens, for good or for the option seconds=S"),
-    ("bad_line_after", _bad_line_after, "N: a broken line instead of the token after N"),
-    ("role_only_then_drop", _role_only, "the role, no text, then a reset"),
-    ("long_line", _long_line, "BYTES: a line of that length (2000000); option after=N tokens"),
-    ("bad_utf8", _bad_utf8, "N: one byte that is not UTF-8 after N tokens"),
-    ("repeat_sequence", _repeat_sequence, "N: send the N-th numbered event twice (responses only)"),
-    ("gap_sequence", _gap_sequence, "N: lose the N-th numbered event (responses only)"),
-    ("data_after_done", _data_after_done, "more text after the end marker"),
-    ("no_done", _without("done"), "a finish reason, but no [DONE]"),
-    ("no_finish", _without("ending"), "[DONE], but no finish reason"),
-)
+STREAM: Table[StreamFault] = {
+    "cut_after": Entry(_cut(reset=True), "N: reset the connection after N tokens"),
+    "close_after": Entry(_cut(reset=False), "N: close after N tokens, without the last chunk"),
+    "end_after": Entry(_end_after, "N: end in good order after N tokens, without the end marker"),
+    "error_after": Entry(_error_after, "N: an error event after N tokens; options code, message"),
+    "error_first": Entry(_error_first, "200, and the first event is an error"),
+    "stall_after": Entry(_stall_after, "N: silence after N tokens, for good or for the option seconds=S"),
+    "bad_line_after": Entry(_bad_line_after, "N: a broken line instead of the token after N"),
+    "bad_event_after": Entry(_bad_event_after, "N: JSON of a wrong shape instead of the token after N"),
+    "role_only_then_drop": Entry(_role_only, "the role, no text, then a reset"),
+    "long_line": Entry(_long_line, "BYTES: a line of that length (2000000); option after=N tokens"),
+    "bad_utf8": Entry(_bad_utf8, "N: one byte that is not UTF-8 after N tokens"),
+    "repeat_sequence": Entry(_repeat_sequence, "N: send the N-th numbered event twice (responses only)"),
+    "gap_sequence": Entry(_gap_sequence, "N: lose the N-th numbered event (responses only)"),
+    "data_after_done": Entry(_data_after_done, "more text after the end marker"),
+    "no_done": Entry(_without("done"), "a finish reason, but no [DONE]"),
+    "no_finish": Entry(_without("ending"), "[DONE], but no finish reason"),
+}
 
 
 # --- bytes ----------------------------------------------------------------------------------------------------------
@@ -202,16 +206,15 @@ def _wrong_type(fault: Fault, out: Outgoing) -> None:
     out.headers = [("content-type", fault.value or "text/plain"), *kept]
 
 
-enter(
-    BYTES,
-    ("split_bytes", _recoding(_split), "N: at most N bytes a write and chunk (1), also inside characters"),
-    ("crlf", _recoding(_line_ends(b"\r\n")), "lines end with CRLF"),
-    ("cr_only", _recoding(_line_ends(b"\r")), "lines end with CR alone (server-sent events only)"),
-    ("bom", _recoding(_bom), "a byte order mark first"),
-    ("bare_colon", _recoding(_bare_colon), "`data:` without the blank"),
-    ("short_body", _short_body, "N: only N bytes of a body (60), though its Content-Length says more"),
-    ("drip_headers", _drip_headers, "SECONDS: the head one byte at a time, so many seconds apart (1)"),
-    ("blank_lines", _blank_lines, "N: empty lines before the body (5)"),
-    ("close_delimited", _close_delimited, "no length, no chunks: the body ends with the connection"),
-    ("wrong_type", _wrong_type, "TYPE: a right body under a wrong content type (text/plain)"),
-)
+BYTES: Table[BytesFault] = {
+    "split_bytes": Entry(_recoding(_split), "N: at most N bytes a write and chunk (1), also inside characters"),
+    "crlf": Entry(_recoding(_line_ends(b"\r\n")), "lines end with CRLF"),
+    "cr_only": Entry(_recoding(_line_ends(b"\r")), "lines end with CR alone (server-sent events only)"),
+    "bom": Entry(_recoding(_bom), "a byte order mark first"),
+    "bare_colon": Entry(_recoding(_bare_colon), "`data:` without the blank"),
+    "short_body": Entry(_short_body, "N: only N bytes of a body (60), though its Content-Length says more"),
+    "drip_headers": Entry(_drip_headers, "SECONDS: the head one byte at a time, so many seconds apart (1)"),
+    "blank_lines": Entry(_blank_lines, "N: empty lines before the body (5)"),
+    "close_delimited": Entry(_close_delimited, "no length, no chunks: the body ends with the connection"),
+    "wrong_type": Entry(_wrong_type, "TYPE: a right body under a wrong content type (text/plain)"),
+}

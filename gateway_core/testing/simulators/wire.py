@@ -6,6 +6,7 @@ import asyncio
 import json
 import socket
 import struct
+import sys
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -15,7 +16,7 @@ from typing import Any, Literal
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 HEAD_LIMIT = 64 * 1024
-NO_LINGER = struct.pack("ii", 1, 0)  # close() then sends RST instead of FIN
+NO_LINGER = struct.pack("hh" if sys.platform == "win32" else "ii", 1, 0)  # close() then sends RST instead of FIN
 
 
 class ClientGone(Exception):
@@ -151,6 +152,7 @@ class Connection(asyncio.Protocol):
     number: int
     requests: int = 0
     busy: bool = False
+    last_request: bool = False  # close after the one under way
     closing: bool = False
     gone: asyncio.Event = field(default_factory=asyncio.Event)
     task: asyncio.Task[None] | None = None
@@ -276,11 +278,11 @@ class Connection(asyncio.Protocol):
 
     async def until_read(self) -> None:
         """Until the reader has taken what was sent, for a second at most: a reset throws away what it has not."""
-        if self._transport is None:
-            return
-        ours = self._transport.get_extra_info("sockname")
-        theirs = self._transport.get_extra_info("peername")
+        ours = self._transport and self._transport.get_extra_info("sockname")
+        theirs = self._transport and self._transport.get_extra_info("peername")
         await self.pause(0.02)
+        if not (ours and theirs):
+            return
         for _ in range(98):
             if not _unread(theirs[1], ours[1]):
                 return
@@ -324,7 +326,10 @@ def _hexadecimal(digits: bytes) -> int:
 
 
 async def deliver(
-    connection: Connection, out: Outgoing, sent: Callable[[Step], None] = lambda step: None, bodiless: bool = False
+    connection: Connection,
+    out: Outgoing,
+    sent: Callable[[Step], None] = lambda step: None,
+    bodiless: bool = False,
 ) -> bool:
     """Send `out`, telling `sent` each step that has left. False when it broke its promise: then the connection ends."""
     head = out.head()

@@ -90,7 +90,7 @@ class Model:
         self._forget()
 
     def link_back(self, now: float) -> None:
-        if self.is_open and self.probe is None:
+        if self.is_open and self.probe is None and self.left(now) > 0:
             self.granted = (now, 0.0)
 
     def _begin(self, *, is_probe: bool) -> Call:

@@ -205,9 +205,9 @@ def test_a_thousand_lives_of_a_circuit(threshold: int) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("threshold", [1, 2, 3])
-def test_a_hundred_thousand_lives_never_lived_before(threshold: int) -> None:
+def test_thirty_thousand_lives_never_lived_before(threshold: int) -> None:
     first = int.from_bytes(os.urandom(6), "big")
-    for seed in range(first, first + 100_000):
+    for seed in range(first, first + 30_000):
         try:
             run_schedule(seed, threshold)
         except AssertionError as broken:

@@ -1,6 +1,6 @@
-"""Two processes' stores and one file that is locked, deleted and damaged at any time: no call is ever harmed, and
+"""Two processes' stores and one file that is locked, deleted and replaced by garbage at any time.
 
-as soon as the file can be used again both stores say the same.
+No call is ever harmed, and as soon as the file can be used again both stores say the same.
 """
 
 from __future__ import annotations

@@ -31,7 +31,7 @@ def test_a_document_can_come_from_standard_input_beside_a_prompt(cli):
     assert "within 30 days" in tier.prompts[0].messages[-1].content
 
 
-@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "latin-1"])
 def test_text_is_read_as_editors_and_shells_write_it(cli, tmp_path, encoding):
     (tmp_path / "a.txt").write_text("Nîmes is in France.", encoding=encoding)
     tier = ScriptedTier("copilot", ["France [1]."])
@@ -45,7 +45,6 @@ def test_text_is_read_as_editors_and_shells_write_it(cli, tmp_path, encoding):
 @pytest.mark.parametrize(
     ("content", "told"),
     [
-        pytest.param(b"caf\xe9", "a.bin", id="another encoding"),
         pytest.param(b"\x00\x01\x02", "a.bin", id="binary"),
         pytest.param(b"\xff\xfea", "a.bin", id="half a UTF-16 unit"),
     ],

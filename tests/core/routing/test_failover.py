@@ -563,3 +563,11 @@ async def test_f68_f70_the_calendar_is_never_looked_at_and_sleep_counts():
         assert (await read(r)).reasons("copilot") == ["circuit_open"]
     clock.suspend(8 * 3600)
     assert (await read(r)).whole.text == "back"
+
+
+@in_virtual_time
+async def test_a_context_too_long_is_refitted_without_the_tier_asking_for_it():
+    copilot = ScriptedTier("copilot", [ContextTooLong("copilot", "", limit_chars=10)], ["fits"])
+    r = router(copilot)
+    seen = await read(r, asking("a long context", refit=lambda chars: prompt("less")))
+    assert (seen.whole.text, len(seen.whole.attempts)) == ("fits", 2)

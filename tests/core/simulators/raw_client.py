@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import socket
+import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -73,11 +75,15 @@ def _json_or_none(line: str) -> Any:
 
 
 def _text_of(event: dict[str, Any]) -> str:
-    if event.get("type") == "response.output_text.delta":
-        return event["delta"]
-    for choice in event.get("choices", []):
-        return (choice.get("delta") or choice.get("message") or {}).get("content") or ""
-    return (event.get("message") or {}).get("content") or event.get("response") or "" if "done" in event else ""
+    """The visible text of an event; none where the shape is wrong."""
+    try:
+        if event.get("type") == "response.output_text.delta":
+            return event["delta"] if isinstance(event["delta"], str) else ""
+        for choice in event.get("choices", []):
+            return (choice.get("delta") or choice.get("message") or {}).get("content") or ""
+        return (event.get("message") or {}).get("content") or event.get("response") or "" if "done" in event else ""
+    except AttributeError:
+        return ""
 
 
 def connect(simulator: Any) -> socket.socket:
@@ -154,3 +160,11 @@ def ask(simulator: Any, wire: str = "openai", stream: bool = True, timeout: floa
     with connect(simulator) as sock:
         send(sock, "POST", path, headers, {**usual, "stream": stream, **body})
         return listen(sock, timeout)
+
+
+def wait_for(something: Callable[[], object]) -> None:
+    """Until it is true; an error if it never is."""
+    until = time.monotonic() + GUARD
+    while not something():
+        assert time.monotonic() < until
+        time.sleep(0.001)

@@ -283,7 +283,7 @@ def test_an_error_in_responses_may_be_a_failed_response(copilot):
 
     plain, failed = (ask(copilot, "responses").events[-1] for _ in range(2))
 
-    assert (plain["type"], plain["code"]) == ("error", "model_overloaded")
+    assert (plain["type"], plain["code"]) == ("error", "internal_error")
     assert (failed["type"], failed["response"]["error"]["code"]) == ("response.failed", "model_overloaded")
 
 
@@ -294,6 +294,14 @@ def test_text_and_tool_call_come_as_two_choices_when_not_streamed(copilot):
 
     assert text["content"]
     assert call["tool_calls"][0]["function"]["name"] == "look_up"
+
+
+def test_auto_needs_a_session(copilot):
+    session = request(copilot, "POST", "/models/session", {}, **COPILOT_HEADERS).json["session_token"]
+    body = {"model": "auto", "input": "hello"}
+
+    assert chat(copilot, "gho_x", body, "/responses").status == 400
+    assert chat(copilot, "gho_x", body, "/responses", copilot_session_token=session).status == 200
 
 
 def test_free_routes_answer(copilot):

@@ -36,6 +36,15 @@ def say(wire: str, request: pytest.FixtureRequest):
     return say
 
 
+def quotation(said: str) -> list[dict[str, str]]:
+    return [{"role": "user", "content": f"hello\n\nContinue this answer from its last character:\n<<<{said}>>>"}]
+
+
+def test_an_answer_may_be_quoted_in_the_wish_to_go_on(say):
+    assert say(quotation(SAID)) == REST
+    assert say(quotation("Something else.")) == DEFAULT_ANSWER
+
+
 @pytest.mark.parametrize("asked", [prefill, instruction])
 @pytest.mark.parametrize(
     ("said", "rest"),
@@ -77,6 +86,16 @@ def test_a_model_may_be_clumsy_at_going_on(say, asked, fault, text):
 @pytest.mark.parametrize("fault", ["repeat:5", "preamble", "restart_whole", "bare_start"])
 def test_clumsiness_does_not_touch_a_first_answer(say, fault):
     assert say(HELLO, fault) == DEFAULT_ANSWER
+
+
+def test_a_model_may_not_carry_on_from_an_assistant_turn(openai):
+    openai.prefill = "ignore"
+    assert ask(openai, messages=prefill(SAID)).text == DEFAULT_ANSWER
+    assert ask(openai, messages=instruction(SAID)).text == REST
+
+    openai.prefill = "refuse"
+    heard = ask(openai, messages=prefill(SAID))
+    assert (heard.status, "prefill" in heard.json["error"]["message"]) == (400, True)
 
 
 def test_parts_of_a_message_are_read(openai):

@@ -68,8 +68,9 @@ def everything_told(failure: BaseException) -> str:
 
 
 def tokens_in_frames(failure: BaseException) -> str:
-    """The marked secrets among the locals of all frames; the prompt is theirs by right."""
-    told = "".join(traceback.TracebackException.from_exception(failure, capture_locals=True).format())
+    """The marked secrets among the locals of our frames; the prompt is theirs by right."""
+    stack = traceback.TracebackException.from_exception(failure, capture_locals=True).stack
+    told = "".join(repr(frame.locals) for frame in stack if "gateway_core" in frame.filename)
     return " ".join(secret for secret in (TOKEN, KEY) if secret in told)
 
 

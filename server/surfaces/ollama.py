@@ -1,0 +1,258 @@
+"""The Ollama surface: `/api/version`, `/api/tags`, `/api/show`, `/api/chat` and `/api/generate`, streamed as lines of
+JSON unless told otherwise. Nothing here touches the models of a real Ollama: there is no pull, create or delete.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any, Literal
+
+from fastapi import APIRouter, Request
+from pydantic import Field
+from starlette.responses import Response
+
+from gateway_core import Answer, Delta, Done, Event, Message, Meta, SegmentStarted
+
+from ..bodies import MOST_TOKENS, Sent, Tool
+from ..documentation import ASKED_IN_OTHER_WORDS, ONLY_ACCESS, body_of
+from ..endpoints import service_of
+from ..intake import PLAIN_LIMIT, parse, read_body
+from ..problems import JSON_HEADERS
+from ..wire import dump
+from .models import Wanted, offered, wanted
+from .surface import Mapped, a_text, an_object, answer, extension, message, trouble
+from .tool_calls import arguments_of, joined
+
+router = APIRouter()
+
+VERSION = "0.13.0"  # of the API that is spoken here; clients ask for a least one
+DONE_REASONS = {"length": "length"}
+# Options that every tier understands; the others are about a model's place in this machine's memory.
+PASSED_ON = ("top_p", "seed", "stop", "frequency_penalty", "presence_penalty")
+DETAILS = {
+    "parent_model": "", "format": "gateway", "family": "ai-gateway", "families": ["ai-gateway"], "parameter_size": "",
+    "quantization_level": "",
+}  # fmt: skip
+_EPOCH = "1970-01-01T00:00:00Z"
+
+
+class OllamaMessage(Sent):
+    role: Literal["system", "user", "assistant", "tool"]
+    content: str | None = None
+    images: list[str] | None = None
+    tool_calls: list[dict[str, Any]] | None = None
+    tool_name: str | None = None
+
+
+class OllamaOptions(Sent):
+    num_predict: int | None = Field(None, le=MOST_TOKENS)
+    temperature: float | None = Field(None, ge=0, le=2, allow_inf_nan=False)
+
+
+class _OllamaBody(Sent):
+    model: str | None = Field(None, max_length=300)
+    stream: bool | None = None
+    format: Any = None
+    options: OllamaOptions | None = None
+
+
+class OllamaChatBody(_OllamaBody):
+    """A request of Ollama's chat API."""
+
+    messages: list[OllamaMessage] | None = None
+    tools: list[Tool] | None = None
+
+
+class OllamaGenerateBody(_OllamaBody):
+    """A request of Ollama's generate API."""
+
+    prompt: str | None = None
+    system: str | None = None
+    images: list[str] | None = None
+
+
+class OllamaShowBody(Sent):
+    model: str | None = Field(None, max_length=300)
+    name: str | None = Field(None, max_length=300)
+
+
+@router.get("/api/version", response_model=None, responses=ONLY_ACCESS)
+async def version(request: Request) -> Response:
+    """Ollama: the version of the API that is spoken."""
+    return _json({"version": VERSION})
+
+
+@router.get("/api/tags", response_model=None, responses=ONLY_ACCESS)
+async def tags(request: Request) -> Response:
+    """Ollama: the names that `model` may have."""
+    names = await offered(service_of(request).gateway)
+    listed = [
+        {"name": n, "model": n, "modified_at": _EPOCH, "size": 0, "digest": "", "details": DETAILS} for n in names
+    ]
+    return _json({"models": listed})
+
+
+@router.post("/api/show", response_model=None, responses=ASKED_IN_OTHER_WORDS, openapi_extra=body_of(OllamaShowBody))
+async def show(request: Request) -> Response:
+    """Ollama: what a model can do."""
+    body = parse(OllamaShowBody, await read_body(request, PLAIN_LIMIT))
+    name = wanted(body.model or body.name).name
+    return _json(
+        {
+            "modelfile": "", "parameters": "", "template": "{{ .Prompt }}", "license": "", "modified_at": _EPOCH,
+            "details": DETAILS, "capabilities": ["completion", "tools"],
+            "model_info": {
+                "general.architecture": "gateway", "general.basename": name, "gateway.context_length": 128_000
+            },
+        }
+    )  # fmt: skip
+
+
+@router.post("/api/chat", response_model=None, responses=ASKED_IN_OTHER_WORDS, openapi_extra=body_of(OllamaChatBody))
+async def chat(request: Request) -> Response:
+    """The ladder for clients that speak Ollama's chat."""
+    return await answer(request, OllamaChatBody, OllamaAnswer(Wanted("auto")), _chat, any_type=True)
+
+
+@router.post(
+    "/api/generate", response_model=None, responses=ASKED_IN_OTHER_WORDS, openapi_extra=body_of(OllamaGenerateBody)
+)
+async def generate(request: Request) -> Response:
+    """The ladder for clients that speak Ollama's generate."""
+    return await answer(request, OllamaGenerateBody, OllamaAnswer(Wanted("auto"), False), _generate, any_type=True)
+
+
+def _chat(body: OllamaChatBody) -> Mapped | Response:
+    model = wanted(body.model)
+    if not body.messages:
+        return _json(OllamaAnswer(model).loaded())
+    turns = [_turn(sent, f"messages[{number}]") for number, sent in enumerate(body.messages)]
+    return OllamaAnswer(model), {**_options(body, model, body.tools), "messages": turns}, body.stream is not False
+
+
+def _generate(body: OllamaGenerateBody) -> Mapped | Response:
+    model = wanted(body.model)
+    if not body.prompt:
+        return _json(OllamaAnswer(model, False).loaded())
+    turns = [Message("system", body.system)] if body.system else []
+    turns.append(_turn(OllamaMessage(role="user", content=body.prompt, images=body.images), "prompt"))
+    return OllamaAnswer(model, False), {**_options(body, model, None), "messages": turns}, body.stream is not False
+
+
+def _turn(sent: OllamaMessage, where: str) -> Message:
+    extra: dict[str, Any] = {}
+    if sent.tool_calls:
+        extra["tool_calls"] = [_call(n, call, f"{where}.tool_calls[{n}]") for n, call in enumerate(sent.tool_calls)]
+    if sent.tool_name:
+        extra |= {"name": sent.tool_name, "tool_call_id": "call_0"}
+    if not sent.images:
+        return Message(sent.role, sent.content or "", extra)
+    pictures = [{"type": "image_url", "image_url": {"url": f"data:image/png;base64,{i}"}} for i in sent.images]
+    return Message(sent.role, [{"type": "text", "text": sent.content or ""}, *pictures], extra)  # type: ignore[arg-type]
+
+
+def _call(number: int, call: Mapping[str, Any], where: str) -> dict[str, Any]:
+    function = an_object(call.get("function"), f"{where}.function")
+    told = {
+        "name": a_text(function.get("name"), f"{where}.function.name"),
+        "arguments": dump(an_object(function.get("arguments"), f"{where}.function.arguments")).decode(),
+    }
+    return {"id": a_text(call.get("id"), f"{where}.id") or f"call_{number}", "type": "function", "function": told}
+
+
+def _options(body: _OllamaBody, model: Wanted, tools: Any) -> dict[str, Any]:
+    limits = body.options or OllamaOptions()
+    asked = limits.model_extra or {}
+    passed = {name: asked[name] for name in PASSED_ON if asked.get(name) is not None}
+    if tools:
+        passed["tools"] = [tool.model_dump(exclude_unset=True) for tool in tools]
+    if body.format == "json":
+        passed["response_format"] = {"type": "json_object"}
+    elif isinstance(body.format, dict):
+        schema = {"name": "answer", "schema": body.format}
+        passed["response_format"] = {"type": "json_schema", "json_schema": schema}
+    return {
+        **model.options,
+        "max_tokens": limits.num_predict if limits.num_predict and limits.num_predict > 0 else None,
+        "temperature": limits.temperature,
+        "passthrough": passed,
+    }
+
+
+@dataclass
+class OllamaAnswer:
+    """One answer as an object, or as one line of JSON for each piece."""
+
+    wanted: Wanted
+    is_chat: bool = True
+    started: float = field(default_factory=time.monotonic)
+    calls: list[Mapping[str, Any]] = field(default_factory=list)
+
+    stream_type = "application/x-ndjson"
+    refusal_type = "application/json"
+    breaks_off = True
+
+    @property
+    def idle(self) -> bytes:
+        return self._line("")  # these lines know no comments
+
+    def whole(self, answer: Answer) -> bytes:
+        return dump(self._last(answer, answer.text))
+
+    def loaded(self) -> dict[str, Any]:
+        """What an empty request is answered: it only asks for the model to be in memory."""
+        return {**self._told(""), "done": True, "done_reason": "load"}
+
+    def event(self, event: Event) -> bytes:
+        match event:
+            case Delta():
+                self.calls.extend(event.tool_calls)  # they are told whole, as Ollama does
+                return self._line(event.text) if event.text else b""
+            case Meta() | SegmentStarted():
+                return b""
+            case Done():
+                return dump(self._last(event.answer, "")) + b"\n"
+
+    def broken(self, problem: Mapping[str, Any]) -> bytes:
+        return self.refused(problem) + b"\n"
+
+    def refused(self, problem: Mapping[str, Any]) -> bytes:
+        return dump({"error": message(problem), "ai_gateway": trouble(problem)})
+
+    def headers(self, problem: Mapping[str, Any] | None) -> Mapping[str, str]:
+        return {}
+
+    def _line(self, text: str) -> bytes:
+        return dump({**self._told(text), "done": False}) + b"\n"
+
+    def _told(self, text: str, calls: list[dict[str, Any]] | None = None) -> dict[str, Any]:
+        said: dict[str, Any] = {"response": text}
+        if self.is_chat:
+            said = {"message": {"role": "assistant", "content": text, **({"tool_calls": calls} if calls else {})}}
+        now = datetime.now(UTC).isoformat().replace("+00:00", "Z")
+        return {"model": self.wanted.name, "created_at": now, **said}
+
+    def _last(self, answer: Answer, text: str) -> dict[str, Any]:
+        calls = [
+            {"function": {"name": call["function"]["name"], "arguments": arguments_of(call)}}
+            for call in joined(answer.tool_calls)
+        ]
+        return {
+            **self._told(text, calls),
+            "done": True,
+            "done_reason": DONE_REASONS.get(answer.finish_reason, "stop"),
+            "total_duration": int((time.monotonic() - self.started) * 1e9),
+            "load_duration": 0,
+            "prompt_eval_count": answer.usage.input_tokens or 0,
+            "prompt_eval_duration": int((answer.first_token_ms or 0.0) * 1e6),
+            "eval_count": answer.usage.output_tokens or 0,
+            "eval_duration": int(max(0.0, answer.total_ms - (answer.first_token_ms or 0.0)) * 1e6),
+            "ai_gateway": extension(answer, self.wanted.notes),
+        }
+
+
+def _json(value: object) -> Response:
+    return Response(dump(value), 200, JSON_HEADERS, "application/json")

@@ -1,0 +1,104 @@
+"""What the compatible surfaces share: a request read and asked, and every error said in the client's own words."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
+
+from pydantic import BaseModel
+from starlette.requests import Request
+from starlette.responses import Response
+
+from gateway_core import Answer, GatewayError, OnInterrupt, Reason, attempts_of
+
+from ..answering import Answering
+from ..dialects import Dialect
+from ..endpoints import service_of
+from ..intake import PLAIN_LIMIT, parse, read_body, read_json
+from ..problems import RequestRefused, headers_of, problem
+
+Body = TypeVar("Body", bound=BaseModel)
+Mapped = tuple[Dialect, dict[str, Any], bool]
+
+
+async def answer(
+    request: Request,
+    model: type[Body],
+    refusing: Dialect,
+    ask: Callable[[Body], Mapped | Response],
+    *,
+    any_type: bool = False,
+) -> Response:
+    """`ask` maps a body to the dialect of its answer, the gateway's options, and whether it is streamed.
+
+    A cut is never mended in mid-stream here: these clients know no seams. `any_type`: bodies without a JSON content
+    type are read too, unless a web page sends them.
+    """
+    try:
+        service = service_of(request)
+        is_page = "origin" in request.headers or "sec-fetch-site" in request.headers
+        body = await (read_body if any_type and not is_page else read_json)(request, PLAIN_LIMIT)
+        mapped = ask(parse(model, body))
+        if isinstance(mapped, Response):
+            return mapped
+        dialect, options, stream = mapped
+        if stream:
+            options["on_interrupt"] = OnInterrupt.STOP
+        answering = Answering(service.gateway, service.closing, dialect, None, options, stream=stream)
+        return service.repeats.once(request.scope, request.headers.get("idempotency-key"), body, answering)
+    except GatewayError as error:
+        told = problem(error)
+        headers = {**headers_of(error, told), **refusing.headers(told)}
+        return Response(refusing.refused(told), told["status"], headers, refusing.refusal_type)
+
+
+def an_object(value: Any, where: str) -> dict[str, Any]:
+    """The value, if it is an object; `None` is an empty one."""
+    if value is None:
+        return {}
+    if isinstance(value, dict):
+        return value
+    raise RequestRefused(Reason.INVALID_REQUEST, f"{where} must be an object", field=where)
+
+
+def a_text(value: Any, where: str) -> str:
+    """The value, if it is a text; `None` is an empty one."""
+    if value is None:
+        return ""
+    if isinstance(value, str):
+        return value
+    raise RequestRefused(Reason.INVALID_REQUEST, f"{where} must be a text", field=where)
+
+
+def extension(answer: Answer, notes: tuple[str, ...]) -> dict[str, Any]:
+    """What the other API has no words for: who answered, and who was asked."""
+    return {
+        "id": answer.id,
+        "backend": answer.backend,
+        "mode": answer.mode,
+        "state": answer.state,
+        "segments": [{"backend": s.backend, "start": s.start, "end": s.end} for s in answer.segments],
+        "attempts": attempts_of(answer.attempts),
+        "notes": [*answer.notes, *notes],
+    }
+
+
+def trouble(problem: Mapping[str, Any]) -> dict[str, Any]:
+    """The same of a failure."""
+    return {
+        "code": problem["code"],
+        "attempts": problem["attempts"],
+        "cure": problem["cure"],
+        "retry_after": problem["retry_after"],
+    }
+
+
+def message(problem: Mapping[str, Any]) -> str:
+    """For clients that show one line: what happened, and what to do."""
+    return f"{problem['detail']} ({problem['cure']})" if problem["cure"] else str(problem["detail"])
+
+
+def seconds() -> int:
+    """For `created` fields."""
+    return int(time.time())

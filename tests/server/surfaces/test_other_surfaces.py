@@ -1,0 +1,280 @@
+"""The Anthropic, Responses and Ollama surfaces, on the wire."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from gateway_core import Message, Usage
+from gateway_core.errors import TierBroken
+from gateway_core.testing import ScriptedTier
+from gateway_core.types import Chunk, Reason
+
+from ..calling import calling, cut_stream, events, gateway, running
+from .test_chat_completions import FRAGMENTS, TOOL
+
+USED = Chunk(finish_reason="stop", usage=Usage(7, 2))
+CALLS = [*FRAGMENTS, Chunk(finish_reason="tool_calls")]
+HELLO = [{"role": "user", "content": "Hello"}]
+ASKED = {
+    "/v1/messages": {"model": "auto", "max_tokens": 100, "messages": HELLO},
+    "/v1/responses": {"model": "auto", "input": "Hello"},
+    "/api/chat": {"model": "auto", "messages": HELLO},
+    "/api/generate": {"model": "auto", "prompt": "Hello"},
+}
+PATHS = pytest.mark.parametrize("path", ASKED)
+
+
+def down() -> TierBroken:
+    return TierBroken("copilot", "it broke", reason=Reason.RESET)
+
+
+def lines(body: str) -> list[dict]:
+    return [json.loads(line) for line in body.splitlines()]
+
+
+@PATHS
+@pytest.mark.parametrize("stream", [False, True])
+async def test_every_surface_fails_over_and_says_who_answered(path, stream):
+    async with calling(ScriptedTier("copilot", [down()]), ScriptedTier("cloud", ["fi", "ne", USED])) as client:
+        reply = await client.post(path, json={**ASKED[path], "stream": stream})
+
+    assert reply.status_code == 200
+    assert reply.headers["x-ai-gateway-backend"] == "cloud"
+    assert '"backend":"cloud"' in reply.text
+
+
+@PATHS
+@pytest.mark.parametrize("stream", [False, True])
+async def test_every_surface_says_a_final_failure_in_its_own_words(path, stream):
+    async with calling(ScriptedTier("copilot", [down()])) as client:
+        reply = await client.post(path, json={**ASKED[path], "stream": stream})
+
+    assert reply.status_code == 503
+    error = reply.json()["error"]
+    assert "copilot: it broke" in (error if isinstance(error, str) else error["message"])
+    assert path.startswith("/api/") or reply.headers["x-should-retry"] == "false"
+
+
+@PATHS
+async def test_f45_no_surface_ends_cleanly_after_a_cut(path):
+    async with running(gateway(ScriptedTier("copilot", ["one ", down()]), ScriptedTier("cloud"))) as server:
+        received = await cut_stream(server, path, {**ASKED[path], "stream": True})
+
+    assert received.count('"error"') >= 1
+    for end in ("message_stop", "response.completed", '"done":true'):
+        assert end not in received
+
+
+@PATHS
+async def test_no_surface_takes_a_broken_body(path):
+    async with calling(ScriptedTier("copilot")) as client:
+        replies = [
+            await client.post(path, content=body, headers={"content-type": "application/json"})
+            for body in (b"", b"[]", b'{"messages":3,"prompt":3,"input":3}', b"\xff", b'{"model":3}')
+        ]
+
+    assert {reply.status_code for reply in replies} == {422}
+    assert all("error" in reply.json() for reply in replies)
+
+
+# ---- Anthropic
+
+
+async def test_an_anthropic_message_whole():
+    async with calling(ScriptedTier("copilot", ["Hi ", "there", USED])) as client:
+        told = (await client.post("/v1/messages", json=ASKED["/v1/messages"])).json()
+
+    assert (told["type"], told["role"], told["stop_reason"]) == ("message", "assistant", "end_turn")
+    assert told["content"] == [{"type": "text", "text": "Hi there"}]
+    assert told["usage"] == {"input_tokens": 7, "output_tokens": 2}
+
+
+async def test_an_anthropic_stream_opens_and_closes_its_block():
+    async with calling(ScriptedTier("copilot", ["Hi ", "there", USED])) as client:
+        heard = events((await client.post("/v1/messages", json={**ASKED["/v1/messages"], "stream": True})).text)
+
+    assert [e.name for e in heard] == [
+        "message_start", "content_block_start", "content_block_delta", "content_block_delta", "content_block_stop",
+        "message_delta", "message_stop",
+    ]  # fmt: skip
+    assert all(e.name == e.data["type"] for e in heard)
+    assert heard[-2].data["delta"]["stop_reason"] == "end_turn"
+
+
+async def test_anthropic_blocks_and_tools_are_translated_both_ways():
+    copilot = ScriptedTier("copilot", ["Let me look.", *CALLS])
+    messages = [
+        {"role": "user", "content": [{"type": "text", "text": "Weather?"}]},
+        {
+            "role": "assistant",
+            "content": [{"type": "tool_use", "id": "c0", "name": "weather", "input": {"city": "Ur"}}],
+        },
+        {"role": "user", "content": [{"type": "tool_result", "tool_use_id": "c0", "content": "hot"}]},
+    ]
+    request = {
+        **ASKED["/v1/messages"],
+        "messages": messages,
+        "system": [{"type": "text", "text": "Be brief."}],
+        "tools": [{"name": "weather", "input_schema": {"type": "object"}}],
+        "tool_choice": {"type": "any"},
+        "stop_sequences": ["END"],
+    }
+    async with calling(copilot) as client:
+        whole = (await client.post("/v1/messages", json=request)).json()
+        heard = events((await client.post("/v1/messages", json={**request, "stream": True})).text)
+
+    prompt = copilot.prompts[0]
+    call = {"id": "c0", "type": "function", "function": {"name": "weather", "arguments": '{"city":"Ur"}'}}
+    assert prompt.messages == (
+        Message("system", "Be brief."),
+        Message("user", "Weather?"),
+        Message("assistant", "", {"tool_calls": [call]}),
+        Message("tool", "hot", {"tool_call_id": "c0"}),
+    )
+    assert prompt.passthrough == {"stop": ["END"], "tools": [TOOL], "tool_choice": "required"}
+    assert whole["content"][1] == {"type": "tool_use", "id": "c1", "name": "weather", "input": {"city": "Rome"}}
+    assert whole["stop_reason"] == "tool_use"
+    assert [e.data["index"] for e in heard if e.name == "content_block_start"] == [0, 1]
+    partial = "".join(e.data["delta"].get("partial_json", "") for e in heard if e.name == "content_block_delta")
+    assert json.loads(partial) == {"city": "Rome"}
+
+
+# ---- Responses
+
+
+async def test_a_response_whole():
+    async with calling(ScriptedTier("copilot", ["Hi ", "there", USED])) as client:
+        told = (await client.post("/v1/responses", json={**ASKED["/v1/responses"], "instructions": "Be brief."})).json()
+
+    assert (told["object"], told["status"], told["error"]) == ("response", "completed", None)
+    assert told["output"][0]["content"][0] == {
+        "type": "output_text", "text": "Hi there", "annotations": [], "logprobs": [],
+    }  # fmt: skip
+    assert told["usage"]["total_tokens"] == 9
+
+
+async def test_a_responses_stream_is_numbered_without_a_gap():
+    async with calling(ScriptedTier("copilot", ["Hi ", "there", Chunk(finish_reason="length")])) as client:
+        heard = events((await client.post("/v1/responses", json={**ASKED["/v1/responses"], "stream": True})).text)
+
+    assert [e.data["sequence_number"] for e in heard] == list(range(len(heard)))
+    assert (heard[0].name, heard[-1].name) == ("response.created", "response.incomplete")
+    assert heard[-1].data["response"]["incomplete_details"] == {"reason": "max_output_tokens"}
+    assert "".join(e.data["delta"] for e in heard if e.name == "response.output_text.delta") == "Hi there"
+
+
+@pytest.mark.parametrize(
+    ("fields", "param"),
+    [
+        ({"tools": [TOOL]}, "tools"),
+        ({"previous_response_id": "resp_1"}, "previous_response_id"),
+        ({"input": []}, "input"),
+        ({"input": [{"type": "function_call"}]}, "input[0]"),
+        ({"input": [{"role": "user", "content": [{"type": "input_file"}]}]}, "input[0].content[0].type"),
+    ],
+)
+async def test_what_is_not_text_is_refused_not_ignored(fields, param):
+    async with calling(ScriptedTier("copilot")) as client:
+        reply = await client.post("/v1/responses", json={**ASKED["/v1/responses"], **fields})
+
+    assert (reply.status_code, reply.json()["error"]["param"]) == (422, param)
+
+
+async def test_the_items_of_a_responses_input_are_turns():
+    copilot = ScriptedTier("copilot")
+    items = [
+        {"role": "developer", "content": "Be brief."},
+        {"type": "message", "role": "user", "content": [{"type": "input_text", "text": "a"}]},
+        {"role": "assistant", "content": [{"type": "output_text", "text": "b"}]},
+        {"role": "user", "content": "c"},
+    ]
+    async with calling(copilot) as client:
+        await client.post("/v1/responses", json={"input": items, "max_output_tokens": 5})
+
+    assert [(m.role, m.content) for m in copilot.prompts[0].messages] == [
+        ("system", "Be brief."), ("user", "a"), ("assistant", "b"), ("user", "c"),
+    ]  # fmt: skip
+    assert copilot.prompts[0].max_tokens == 5
+
+
+# ---- Ollama
+
+
+@pytest.mark.parametrize(("path", "field"), [("/api/chat", "message"), ("/api/generate", "response")])
+async def test_ollama_streams_lines_unless_told_otherwise(path, field):
+    def said(line: dict) -> str:
+        return line[field]["content"] if field == "message" else line[field]
+
+    async with calling(ScriptedTier("copilot", ["Hi ", "there", USED])) as client:
+        grown = await client.post(path, json=ASKED[path])
+        whole = (await client.post(path, json={**ASKED[path], "stream": False})).json()
+
+    told = lines(grown.text)
+    assert grown.headers["content-type"] == "application/x-ndjson"
+    assert "".join(map(said, told)) == said(whole) == "Hi there"
+    assert [line["done"] for line in told] == [False, False, True]
+    assert (whole["done"], whole["done_reason"], whole["prompt_eval_count"], whole["eval_count"]) == (
+        True,
+        "stop",
+        7,
+        2,
+    )
+
+
+async def test_ollama_options_tools_and_pictures_are_translated():
+    copilot = ScriptedTier("copilot", CALLS)
+    request = {
+        "model": "auto:latest",
+        "messages": [
+            {"role": "user", "content": "What is it?", "images": ["QUJD"]},
+            {"role": "assistant", "content": "", "tool_calls": [{"function": {"name": "weather", "arguments": {}}}]},
+            {"role": "tool", "content": "hot", "tool_name": "weather"},
+        ],
+        "options": {"temperature": 0.5, "num_predict": 9, "num_ctx": 4096, "top_p": 0.9},
+        "format": {"type": "object"},
+        "tools": [TOOL],
+        "stream": False,
+    }
+    async with calling(copilot) as client:
+        told = (await client.post("/api/chat", json=request)).json()
+
+    prompt = copilot.prompts[0]
+    assert prompt.messages[0].content[1]["image_url"]["url"] == "data:image/png;base64,QUJD"
+    assert prompt.messages[2].extra["tool_call_id"] == prompt.messages[1].extra["tool_calls"][0]["id"]
+    assert (prompt.max_tokens, prompt.temperature) == (9, 0.5)
+    assert prompt.passthrough["response_format"]["json_schema"]["schema"] == {"type": "object"}
+    assert set(prompt.passthrough) == {"top_p", "tools", "response_format"}
+    assert told["message"]["tool_calls"] == [{"function": {"name": "weather", "arguments": {"city": "Rome"}}}]
+
+
+@pytest.mark.parametrize("path", ["/api/chat", "/api/generate"])
+async def test_an_empty_ollama_request_only_loads(path):
+    copilot = ScriptedTier("copilot")
+    async with calling(copilot) as client:
+        told = (await client.post(path, json={"model": "auto"})).json()
+
+    assert (told["done"], told["done_reason"], copilot.calls) == (True, "load", 0)
+
+
+async def test_ollama_clients_find_version_names_and_abilities():
+    async with calling(ScriptedTier("local")) as client:
+        version = (await client.get("/api/version")).json()["version"]
+        tags = (await client.get("/api/tags")).json()["models"]
+        show = (await client.post("/api/show", json={"model": "auto"})).json()
+
+    assert version.count(".") == 2
+    assert [m["name"] for m in tags] == ["auto", "copilot", "cloud", "local", "local/scripted-local"]
+    assert "completion" in show["capabilities"]
+
+
+async def test_ollama_reads_any_type_but_not_from_a_page():
+    own = {"origin": "http://127.0.0.1:8000"}
+    body = json.dumps({**ASKED["/api/chat"], "stream": False})
+    async with calling(ScriptedTier("copilot")) as client:
+        program = await client.post("/api/chat", content=body)
+        page = await client.post("/api/chat", content=body, headers=own)
+        polite_page = await client.post("/api/chat", json=ASKED["/api/chat"], headers=own)
+
+    assert [r.status_code for r in (program, page, polite_page)] == [200, 415, 200]
