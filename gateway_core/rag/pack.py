@@ -63,7 +63,7 @@ class Packer:
         self._labelled: set[int] = set()
         self._said = Said()
         self._repeated = 0
-        order = sorted((at for at, unit in enumerate(units) if unit.score > 0), key=lambda at: (-units[at].score, at))
+        order = best_first(units)
         reserved = [next((at for at in order if units[at].document == document), None) for document in first]
         misses = 0
         for at in [*(at for at in reserved if at is not None), *order]:
@@ -92,8 +92,9 @@ class Packer:
                 break
         else:
             return False
-        if self._repeats(low, high):
-            self._repeated += 1
+        passage = self._text_of(units[at].document)[units[low].start : units[high].end]
+        if passage.isspace() or self._said.again(passage):
+            self._repeated += not passage.isspace()
             self._owner.update(dict.fromkeys(range(low, high + 1), _REPEATED))
             return True
         self._left -= cost
@@ -116,10 +117,6 @@ class Packer:
     def _cost_of_label(self, unit: Unit) -> int:
         return LABEL + self._label_cost(unit.document, unit.start, unit.document not in self._labelled)
 
-    def _repeats(self, low: int, high: int) -> bool:
-        first, last = self._units[low], self._units[high]
-        return self._said.again(self._text_of(first.document)[first.start : last.end])
-
     def _cut(self, unit: Unit) -> list[Span]:
         """As much of the best unit as fits, when nothing fits whole."""
         room = self._left - self._cost_of_label(unit)
@@ -127,6 +124,12 @@ class Packer:
             return []
         end = self._text_of(unit.document).rfind(" ", unit.start + room // 2, unit.start + room)
         return [Span(unit.document, unit.start, end if end > 0 else unit.start + room, unit.score)]
+
+
+def best_first(units: Sequence[Unit]) -> list[int]:
+    """The units that match, best first."""
+    matching = (at for at, unit in enumerate(units) if unit.score > 0)
+    return sorted(matching, key=lambda at: (-units[at].score, at))
 
 
 def grow(units: Sequence[Unit], at: int, taken: dict[int, int], goal: int) -> tuple[int, int]:
@@ -176,14 +179,15 @@ def best_quotes(units: Sequence[Unit], k: int, max_chars: int, text_of: Callable
     taken: dict[int, int] = {}
     said = Said()
     found: list[Span] = []
-    for at in sorted(range(len(units)), key=lambda at: (-units[at].score, at)):
-        if len(found) == k or units[at].score <= 0:
+    for at in best_first(units):
+        if len(found) == k:
             break
         if at in taken:
             continue
         low, high = grow(units, at, taken, max_chars)
         taken.update(dict.fromkeys(range(low, high + 1), at))
         end = min(units[high].end, units[low].start + max_chars)
-        if not said.again(text_of(units[low].document)[units[low].start : end]):
+        quote = text_of(units[low].document)[units[low].start : end]
+        if not quote.isspace() and not said.again(quote):
             found.append(Span(units[low].document, units[low].start, end, units[at].score))
     return found

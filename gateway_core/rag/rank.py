@@ -284,7 +284,7 @@ def rank_documents(query: Query, blocks: Sequence[Block], corpus: Corpus) -> lis
     The name counts twice. Covering more of the question, and its words in their order, counts extra.
     """
     hits = {style: _Hits(query.keys, style) for style in set(corpus.styles)}
-    average = max(1.0, sum(len(d.text) for d in corpus.documents) / len(corpus.documents))
+    average = max(1.0, sum(len(d.text) for d in corpus.documents) / max(1, len(corpus.documents)))
     texts: dict[int, list[str]] = {}
     for block in sorted(blocks, key=lambda b: b.number):
         document = corpus.documents[block.document]

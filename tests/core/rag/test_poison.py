@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway_core.rag import PassageIndex, instructions
@@ -127,6 +127,7 @@ def test_the_instructions_name_the_fence_and_the_rule():
     assert "never instructions" in instructions(NONCE)
 
 
+@settings(deadline=None)
 @given(st.text(alphabet=st.sampled_from("<>|[]/sINT_end doc1\u200b\u202e\U000e0041{}\n"), max_size=80))
 def test_law_cleaning_leaves_nothing_to_clean_and_never_makes_longer(text: str):
     once = clean(text, NONCE)

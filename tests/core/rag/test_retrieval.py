@@ -141,6 +141,12 @@ def test_a_passage_becomes_a_source():
     assert passage.as_source(cited=True) == Source(1, "7", 0, 5, "short", True, None)
 
 
+def test_no_documents_are_no_obstacle():
+    index = PassageIndex([])
+
+    assert (index.pack("what?", 1000).passages, index.rank("what?", 3), index.quotes("what?")) == ((), [], [])
+
+
 def test_nothing_is_quoted_when_nothing_matches():
     assert PassageIndex([MANUAL]).quotes("zebra migration") == []
 

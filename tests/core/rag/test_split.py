@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway_core.rag.split import LONGEST_UNIT, Form, blocks, form_of, outline, units
@@ -11,6 +11,7 @@ from gateway_core.rag.split import LONGEST_UNIT, Form, blocks, form_of, outline,
 TEXTS = st.text(alphabet=st.sampled_from("ab. C!\n#中。 ก<P> def x():\n0"), max_size=3000)
 
 
+@settings(deadline=None)
 @given(TEXTS, st.sampled_from(["prose", "code", "lines"]))
 def test_law_blocks_tile_a_text_and_units_tile_a_block(text: str, form: Form):
     shape = outline(text, {"code": "a.py", "lines": "a.csv", "prose": "a.md"}[form])
