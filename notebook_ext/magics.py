@@ -169,6 +169,10 @@ class GatewayMagics(Magics):
         actions.show(self.shell, arguments.usage(magic))
 
 
+for _magic, _name in ((GatewayMagics.ai, "ai"), (GatewayMagics.ai_rag, "ai_rag")):
+    _magic.__doc__ = f"{_magic.__doc__}\n\n{arguments.usage(_name)}"  # what `%%ai?` shows
+
+
 def unregister(shell: InteractiveShell) -> None:
     """Take the magics out of the shell again."""
     loaded = getattr(shell, LOADED, None)
