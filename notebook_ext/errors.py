@@ -12,6 +12,8 @@ def told_plainly(error: BaseException) -> None:
     """Give an expected error the few lines IPython shows instead of a traceback."""
     if isinstance(error, Interrupted):
         lines = [f"Interrupted: {error}"]
+    elif isinstance(error, KeyboardInterrupt):
+        lines = ["Interrupted: stopped before anything was asked"]
     elif isinstance(error, GatewayError):
         lines = _lines(error)
     else:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING, Any
 
 from IPython.core.error import UsageError
@@ -40,6 +41,9 @@ class GatewayMagics(Magics):
     def register(self) -> None:
         """Make the magics known to the shell, in place of any that it knew."""
         unregister(self.shell)
+        # What the log would tell stands under the answers; without a handler Python prints it into the cell.
+        for name in ("ai_gateway", "gateway_core"):
+            logging.getLogger(name).addHandler(logging.NullHandler())
         self.shell.register_magics(self)
         self._completion.register()
         setattr(self.shell, LOADED, self)
@@ -163,6 +167,10 @@ class GatewayMagics(Magics):
         from . import actions
 
         actions.show(self.shell, arguments.usage(magic))
+
+
+for _magic, _name in ((GatewayMagics.ai, "ai"), (GatewayMagics.ai_rag, "ai_rag")):
+    _magic.__doc__ = f"{_magic.__doc__}\n\n{arguments.usage(_name)}"  # what `%%ai?` shows
 
 
 def unregister(shell: InteractiveShell) -> None:

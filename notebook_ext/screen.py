@@ -20,9 +20,12 @@ if TYPE_CHECKING:
 PATIENCE = 0.4  # seconds without text before "asking" is shown
 FASTEST = 12.0  # updates a second
 FASTEST_VSCODE = 5.0  # it flickers above
-# Every update carries the whole text so far, so long texts are updated less often: bytes a second, and slower once an
-# answer has cost `GENEROUS` bytes in all.
-BYTES_A_SECOND, BYTES_A_SECOND_LATER, GENEROUS = 8_000, 1_200, 450_000
+# Every update carries the whole text so far, so a long text waits until it has grown by a share of itself: all updates
+# together then cost a fixed multiple of the answer. A slow writer need not wait so long: until an answer has cost
+# `GENEROUS` bytes, that many bytes a second are sent at least.
+GROWTH = 1 / 45
+LONGEST_LAG = 5.0  # seconds
+BYTES_A_SECOND, GENEROUS = 8_000, 280_000
 
 
 class Screen(Protocol):
@@ -76,7 +79,7 @@ class Live:
         self._now = now
         self._id = uuid.uuid4().hex
         self._text = ""
-        self._mark = ""
+        self._shown = 0  # characters
         self._begun = self._sent_at = now()
         self._is_shown = self._is_stale = False
         self._spent = 0
@@ -94,7 +97,7 @@ class Live:
 
     def tick(self) -> None:
         now = self._now()
-        if self._is_stale and (not self._is_shown or now - self._sent_at >= self._interval()):
+        if self._is_stale and (not self._is_shown or self._is_due(now - self._sent_at)):
             self._send({"text/markdown": growing(self._text)})
         elif not self._is_shown and now - self._begun > PATIENCE:
             self._send({"text/markdown": "*asking ...*"})
@@ -105,13 +108,16 @@ class Live:
         elif self._is_shown:
             self._send({"text/plain": "", "text/markdown": ""})
 
-    def _interval(self) -> float:
-        rate = BYTES_A_SECOND if self._spent < GENEROUS else BYTES_A_SECOND_LATER
-        return max(self._pause, len(self._text) / rate)
+    def _is_due(self, waited: float) -> bool:
+        length = len(self._text)
+        has_grown = length < self._shown or length - self._shown >= length * GROWTH
+        is_slow = self._spent < GENEROUS and waited >= length / BYTES_A_SECOND
+        return waited >= self._pause and (has_grown or is_slow or waited >= LONGEST_LAG)
 
     def _send(self, data: dict[str, str], metadata: dict[str, object] | None = None) -> None:
         self._publisher.publish(data, metadata or {}, transient={"display_id": self._id}, update=self._is_shown)
         self._is_shown, self._is_stale, self._sent_at = True, False, self._now()
+        self._shown = len(self._text)
         self._spent += sum(map(len, data.values()))
 
 

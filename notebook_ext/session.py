@@ -59,7 +59,8 @@ class Session:
     def __init__(self, gateway: Gateway | BlockingGateway | Asked | None = None) -> None:
         self.choices = Choices()
         self._handed_in = gateway
-        self._asked: Asked | None = None
+        self._own: Asked | None = None
+        self._remote: Asked | None = None
         self._settings: Settings | None = None
 
     @property
@@ -88,9 +89,13 @@ class Session:
     @property
     def asked(self) -> Asked:
         """Whoever answers, made at the first question."""
-        if self._asked is None:
-            self._asked = self._made()
-        return self._asked
+        if self.url:
+            if self._remote is None:
+                self._remote = self._server(self.url)
+            return self._remote
+        if self._own is None:
+            self._own = self._in_kernel()
+        return self._own
 
     def options(self) -> dict[str, Any]:
         """What the choices of the session add to every question."""
@@ -145,24 +150,25 @@ class Session:
 
     def close(self) -> None:
         """Close what this session opened itself; a gateway that was handed in is its owner's."""
-        if self._asked is not None and self._asked is not self._handed_in:
-            self._asked.close()
-        self._asked = None
+        if self._own is not None and self._handed_in is None:
+            self._own.close()
+        self._own = self._remote = None
 
     def _choose_url(self, value: str) -> None:
         if value and not value.startswith(("http://", "https://")):
             raise UsageError("%ai config: url must be an address such as http://127.0.0.1:8000")
         if "@" in value:
             raise UsageError("%ai config: url must not hold a user name or password")
-        self.close()
+        self._remote = None
         self.choices.url = value.rstrip("/")
 
-    def _made(self) -> Asked:
-        if self.url:
-            from .remote import RemoteGateway
+    def _server(self, url: str) -> Asked:
+        from .remote import RemoteGateway
 
-            token = self.settings.ai_gateway_token
-            return RemoteGateway(self.url, token.get_secret_value() if token else None)
+        token = self.settings.ai_gateway_token
+        return RemoteGateway(url, token.get_secret_value() if token else None)
+
+    def _in_kernel(self) -> Asked:
         from gateway_core import BlockingGateway, Gateway
 
         gateway = self._handed_in

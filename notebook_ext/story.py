@@ -161,12 +161,16 @@ def footer_of(result: AIResult) -> str:
         told.append(result.model)
     told.append(f"{result.total_ms:,.0f} ms" if result.total_ms < 10_000 else f"{result.total_ms / 1000:,.1f} s")
     if result.usage.output_tokens is not None:
-        told.append(f"{result.usage.output_tokens:,} tokens")
+        told.append(_counted(result.usage.output_tokens, "token"))
     if result.usage.credits is not None:
-        told.append(f"{result.usage.credits:g} credits")
+        told.append(f"{result.usage.credits:.3g} credits")
     if result.state != "closed":
         told.append(f"copilot circuit {result.state}")
     return " · ".join(told)
+
+
+def _counted(number: int, thing: str) -> str:
+    return f"{number:,} {thing}{'' if number == 1 else 's'}"
 
 
 def named_place(source: Source) -> str:

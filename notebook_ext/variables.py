@@ -263,7 +263,9 @@ def _source(name: str, value: Any, question: str, load: Loader) -> list[Document
         except (ValueError, TypeError):
             head = name
         return [_document(name, f"{head}\n{inspect.getdoc(value) or ''}".strip(), kind="source")]
-    where = "" if file.startswith(("ipython-input", "<")) or file.isdigit() or not file.endswith(".py") else f"{file} "
+    # A cell's own file has a name made of digits, or none that a reader could open.
+    is_file = file.endswith(".py") and not file[:-3].isdigit() and not file.startswith(("ipython-input", "<"))
+    where = f"{file} " if is_file else ""
     text, warnings = _cut("".join(lines), LONGEST_SOURCE, name)
     first = max(first, 1)
     places, at = [], 0

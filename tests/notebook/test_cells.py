@@ -70,6 +70,17 @@ def test_a_blocking_gateway_can_be_handed_in(notebook):
     assert notebook["answer"].text == "Oslo"
 
 
+def test_a_gateway_that_was_handed_in_outlives_the_magics(notebook):
+    settings = Settings(_env_file=None, ai_gateway_store="memory")
+    with BlockingGateway(lambda: Gateway([ScriptedTier("cloud", ["Oslo"])], settings=settings)) as gateway:
+        for _ in range(2):
+            GatewayMagics(notebook.shell, gateway).register()
+            notebook.run("%%ai answer\nCapital of Norway?")
+        notebook.run("%unload_ext notebook_ext")
+
+        assert gateway.ask("Capital of Norway?").text == notebook["answer"].text == "Oslo"
+
+
 def test_it_works_within_a_running_event_loop(notebook):
     notebook.answer_with(ScriptedTier("cloud", ["Oslo"]))
     ran = notebook.run(

@@ -182,4 +182,4 @@ def test_text_mode_prints_and_updates_nothing(kernel, copilot):
 def test_help_by_question_mark(kernel):
     reply = kernel.reply(kernel.send("%%ai?"))
 
-    assert "%ai help" in str(reply.get("payload"))
+    assert "--on-interrupt" in str(reply.get("payload"))
