@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import aclosing
 from typing import Any
 
@@ -18,6 +18,7 @@ from .problems import JSON_HEADERS, RequestRefused, headers_of, problem
 
 LONGEST_SILENCE_BEFORE_THE_HEAD = 8.0
 SECONDS_BETWEEN_COMMENTS = 10.0
+LONGEST_STANDSTILL = 300.0  # seconds a reader may take nothing at all, while a provider waits for it
 BACKEND_HEADER = "x-ai-gateway-backend"
 
 
@@ -75,6 +76,7 @@ class Answering(Response):
                 Attention(receive, self._closing) as attention,
                 aclosing(self._gateway.stream(self._prompt, **self._options)) as events,
             ):
+                voice.on_standstill = attention.give_up
                 try:
                     async for event in events:
                         if isinstance(event, Done):
@@ -112,11 +114,13 @@ class Answering(Response):
 class _Voice:
     """Says the head and the parts of a stream in order, and a comment whenever nothing was said for long.
 
-    A slow reader makes `say` wait, and with it the provider: nothing piles up here.
+    A slow reader makes `say` wait, and with it the provider: nothing piles up here. A reader that stands still is
+    told to `on_standstill`.
     """
 
     def __init__(self, send: Send, media_type: str, headers: Mapping[str, str], idle: bytes) -> None:
         self.has_begun = False
+        self.on_standstill: Callable[[], None] = _nothing
         self._send = send
         self._headers = [(name.encode(), value.encode()) for name, value in headers.items()]
         self._headers.append((b"content-type", media_type.encode()))
@@ -158,7 +162,10 @@ class _Voice:
         if self.has_begun and self._loop.time() < due:
             self._timer = self._loop.call_at(due, self._tick)
             return
-        if not self._one_at_a_time.locked():  # else the reader is slow, and needs no sign of life
+        if self._one_at_a_time.locked():  # the reader is slow, and needs no sign of life
+            if self._loop.time() - self._said_at > LONGEST_STANDSTILL:
+                self.on_standstill()
+        else:
             self._pulse = self._loop.create_task(self.say(self._idle))
         self._timer = self._loop.call_later(SECONDS_BETWEEN_COMMENTS, self._tick)
 
@@ -167,6 +174,10 @@ def _ended(attention: Attention) -> GatewayError | None:
     if attention.ended is Ended.STOPPED:
         return RequestRefused(Reason.SHUTTING_DOWN, "the gateway is being stopped", cure="ask again in a moment")
     return None
+
+
+def _nothing() -> None:
+    return
 
 
 async def _nothing_more() -> Any:

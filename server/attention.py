@@ -16,7 +16,7 @@ from starlette.types import Receive
 class Ended(Enum):
     """Why the work inside was cut short."""
 
-    GONE = "the client hung up"
+    GONE = "the client hung up, or reads no more"
     STOPPED = "the server is being stopped"
 
 
@@ -83,6 +83,10 @@ class Attention:
 
     def stop(self) -> None:
         self._end(Ended.STOPPED)
+
+    def give_up(self) -> None:
+        """The client is there and takes nothing: as if it had left."""
+        self._end(Ended.GONE)
 
     async def _listen(self) -> None:
         while (await self._receive())["type"] != "http.disconnect":

@@ -164,12 +164,16 @@ class Listener:
     def __init__(self) -> None:
         self.said: list[tuple[float, dict[str, Any]]] = []
 
+    async def takes(self, message: dict[str, Any]) -> None:
+        """The client's side of the connection."""
+
     async def post(self, app: Any, body: bytes) -> None:
         begun = asyncio.get_running_loop().time()
         inbox: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
         inbox.put_nowait({"type": "http.request", "body": body, "more_body": False})
 
         async def send(message: dict[str, Any]) -> None:
+            await self.takes(message)
             self.said.append((round(asyncio.get_running_loop().time() - begun, 1), message))
 
         headers = [(b"host", BASE.removeprefix("http://").encode()), (b"content-type", b"application/json")]
@@ -197,8 +201,8 @@ class Listener:
         return b"".join(message.get("body", b"") for _, message in self.said).decode()
 
 
-def listened(*tiers: ScriptedTier, **settings: Any) -> Listener:
-    listener = Listener()
+def listened(*tiers: ScriptedTier, listener: Listener | None = None, **settings: Any) -> Listener:
+    listener = listener or Listener()
 
     async def play() -> None:
         core = gateway(*tiers, clock=asyncio.get_running_loop(), **settings)
@@ -251,3 +255,28 @@ def test_f93_a_model_that_thinks_for_40_s_is_not_cut():
 
     assert shown(events(listener.text)) == "at last"
     assert copilot.calls == 1
+
+
+def test_a_reader_that_takes_nothing_for_minutes_is_given_up():
+    class Asleep(Listener):
+        async def takes(self, message: dict[str, Any]) -> None:
+            if b"two" in message.get("body", b""):
+                await asyncio.sleep(100_000)
+
+    copilot = ScriptedTier("copilot", ["one ", "two ", "three"])
+    listener = listened(copilot, listener=Asleep(), request_deadline=80_000)
+
+    assert copilot.cancelled == 1
+    assert shown(events(listener.text)) == "one "
+
+
+def test_f57_a_reader_that_is_only_slow_gets_everything():
+    class Slow(Listener):
+        async def takes(self, message: dict[str, Any]) -> None:
+            await asyncio.sleep(60)
+
+    words = [f"{n} " for n in range(20)]
+    listener = listened(ScriptedTier("copilot", words), listener=Slow(), request_deadline=80_000)
+
+    assert shown(events(listener.text)) == "".join(words)
+    assert listener.comments == []
