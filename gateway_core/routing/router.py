@@ -255,13 +255,16 @@ class Router:
                     if turn.seam is not None:
                         text = turn.seam.feed(text) + (turn.seam.end() if chunk.finish_reason else "")
                     if text or chunk.tool_calls:
+                        if course.first_text_at is None:
+                            course.first_text_at = self._clock.now()
                         for event in await self._write(turn, text, chunk):
                             yield event
                     if turn.permit is not None and turn.permit.is_probe:
                         await self._renew(turn, limits.stall)
                     if chunk.finish_reason is not None:
                         outcome = AttemptOutcome.ANSWERED
-                        self._finish(turn, chunk.finish_reason, model, usage)
+                        for event in await self._finish(turn, chunk.finish_reason, model, usage):
+                            yield event
                         return
             raise TierBroken(
                 rung.backend, "the stream ended without its end marker", reason=Reason.TRUNCATED, may_have_billed=True
@@ -319,25 +322,27 @@ class Router:
 
     async def _write(self, turn: _Turn, text: str, chunk: Chunk) -> list[Event]:
         """What the reader sees of this text."""
-        course, rung = turn.course, turn.rung
-        events: list[Event] = []
-        if not turn.has_written:
-            turn.has_written = True
-            if course.first_text_at is None:
-                course.first_text_at = self._clock.now()
-            started = course.open_segment(rung.backend, rung.mode)
-            events.append(started or Meta(course.ask.id, rung.backend, str(await self.state())))
-        events.append(course.write(text, chunk.tool_calls))
+        events = await self._open(turn)
+        events.append(turn.course.write(text, chunk.tool_calls))
         return events
 
-    def _finish(self, turn: _Turn, finish_reason: str, model: str | None, usage: Usage | None) -> None:
+    async def _open(self, turn: _Turn) -> list[Event]:
+        """Before a rung's first text: whose words follow. Nothing if it has written already."""
         course, rung = turn.course, turn.rung
-        if not course.has_begun:
-            course.open_segment(rung.backend, rung.mode)
-            if finish_reason == "stop":
-                course.note(f"{rung.backend} answered with an empty text")
-        course.mode = rung.mode
-        course.finish(finish_reason, model, usage)
+        if turn.has_written:
+            return []
+        turn.has_written = True
+        started = course.open_segment(rung.backend, rung.mode)
+        return [started or Meta(course.ask.id, rung.backend, str(await self.state()))]
+
+    async def _finish(self, turn: _Turn, finish_reason: str, model: str | None, usage: Usage | None) -> list[Event]:
+        """The end marker. A rung that finished without a text has answered all the same: after a restart its empty
+        answer is the answer, and not the broken text of the rung before."""
+        if not turn.has_written and finish_reason == "stop":
+            turn.course.note(f"{turn.rung.backend} answered with an empty text")
+        events = await self._open(turn)
+        turn.course.finish(finish_reason, model, usage)
+        return events
 
     async def _renew(self, turn: _Turn, lease: float) -> None:
         now = self._clock.span()

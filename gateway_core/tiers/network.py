@@ -158,7 +158,7 @@ class _Wire(asyncio.Protocol):
             finally:
                 self._writer = None
         while self._below is not None and self._below.get_write_buffer_size():  # TLS tells nobody of it
-            await asyncio.sleep(STILL_LEAVING)  # noqa: ASYNC110
+            await asyncio.sleep(STILL_LEAVING)
         if self.failure is not None:
             raise self.failure
 

@@ -200,7 +200,8 @@ async def test_f82_while_the_file_is_locked_the_event_loop_goes_on(
         heart = asyncio.create_task(beat())
         await asyncio.gather(*(fail(store, clock, f"tier {number}") for number in range(50)))
         heart.cancel()
-    assert beats > 5, "waiting for the lock stopped everybody else"
+    # With the loop blocked there would be one beat, or two: how many there are depends on the machine's other work.
+    assert beats > 2, "waiting for the lock stopped everybody else"
 
 
 async def test_f82_when_the_lock_is_gone_the_file_gets_what_happened_meanwhile(

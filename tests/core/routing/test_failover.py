@@ -222,6 +222,7 @@ async def test_f26_an_empty_finished_answer_is_an_answer_and_is_flagged():
     seen = await read(router(copilot, cloud, local))
     assert (seen.whole.text, seen.whole.backend) == ("", "copilot")
     assert seen.whole.notes == ("copilot answered with an empty text",)
+    assert [type(e) for e in seen.events] == [Meta]
 
 
 @in_virtual_time

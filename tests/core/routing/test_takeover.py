@@ -224,3 +224,16 @@ async def test_a_tier_that_says_nothing_new_leaves_the_text_as_it_is():
     seen = await read(router(copilot, ScriptedTier("cloud", WORDS[55:])))
     assert seen.text == TEXT
     assert seen.whole.finish_reason == "stop"
+
+
+@pytest.mark.parametrize("whole", [False, True])
+def test_after_a_restart_an_empty_answer_is_the_answer_and_not_the_broken_text(whole):
+    @in_virtual_time
+    async def story():
+        ask = asking(on_interrupt="restart", whole=whole)
+        seen = await read(router(cut(CUTS[0].values[0]), ScriptedTier("cloud", [])), ask)
+        assert (seen.whole.text, seen.whole.backend, seen.whole.finish_reason) == ("", "cloud", "stop")
+        assert seen.text == ""
+        assert [s.backend for s in seen.whole.segments] == ["cloud"]
+
+    story()
