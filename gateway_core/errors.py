@@ -54,6 +54,9 @@ _PASSING = frozenset(
     }
 )
 
+# What the user has chosen, or was never set up: nothing went wrong when such a tier is left out.
+EXPECTED = frozenset({Reason.NOT_CONFIGURED, Reason.LOCAL_ONLY, Reason.NO_DOCUMENTS})
+
 
 class GatewayError(Exception):
     """Everything this product raises on purpose."""
@@ -168,8 +171,20 @@ class AllTiersFailed(GatewayError):
 
     def __init__(self, attempts: Sequence[Attempt]) -> None:
         self.attempts = tuple(attempts)
-        told = "; ".join(f"{a.backend}: {a.detail or a.reason}" for a in self.attempts)
+        told = "; ".join(f"{a.backend}: {a.detail or a.reason}" for a in self.telling)
         super().__init__(f"no tier could answer ({told})" if told else "no tier could answer")
+
+    @property
+    def telling(self) -> tuple[Attempt, ...]:
+        """The attempts that a person should hear of: a way inside a tier that was never set up is left out, as long
+        as another way of the same tier has more to say."""
+        told = []
+        for attempt in self.attempts:
+            same = [other for other in self.attempts if other.backend == attempt.backend]
+            failed = [other for other in same if other.reason not in EXPECTED]
+            if attempt in (failed or same[:1]):
+                told.append(attempt)
+        return tuple(told)
 
     @property
     def retry_after(self) -> float | None:

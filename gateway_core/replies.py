@@ -77,7 +77,7 @@ def problem_of(error: BaseException) -> dict[str, Any]:
             problem["field"] = error.field
         return problem
     if isinstance(error, AllTiersFailed):
-        cure = "; or ".join(dict.fromkeys(a.cure for a in error.attempts if a.cure))
+        cure = "; or ".join(dict.fromkeys(a.cure.rstrip(".") for a in error.telling if a.cure))
         return _problem(
             Reason.NO_TIER_ANSWERED, "No tier could answer", 503, str(error), error.attempts, cure, error.retry_after
         )

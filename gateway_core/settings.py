@@ -293,9 +293,13 @@ class Settings(BaseSettings):
         return own or self.cloud_api_key
 
 
+_KINDS_OF_NUMBER = {"int_parsing": "must be a whole number", "float_parsing": "must be a number"}
+
+
 def _told(error: Mapping[str, Any]) -> str:
     name = str(error["loc"][0]).upper() if error["loc"] else "settings"
-    message = str(error["msg"]).removeprefix("Value error, ")
+    message = _KINDS_OF_NUMBER.get(error["type"]) or str(error["msg"]).removeprefix("Value error, ")
+    message = message.replace("Input should be", "must be", 1)
     field = Settings.model_fields.get(name.lower())
     allowed = get_args(field.annotation) if field and getattr(field.annotation, "__origin__", None) is Literal else ()
     if allowed:

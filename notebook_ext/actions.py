@@ -125,9 +125,7 @@ def _login(rest: list[str], magics: GatewayMagics) -> None:
     _nothing_more("login", rest)
     show(
         magics.shell,
-        "Sign in from a terminal, once; this notebook uses the login with its next question:\n"
-        "  ai-gateway login      (opens GitHub with a code to enter)\n"
-        "  gh auth login         (if you use GitHub's own command)",
+        "Sign in from a terminal, once; this notebook uses the login with its next question:\n  gh auth login",
     )
 
 

@@ -131,6 +131,8 @@ def _refusal(error: Any, body: bytes) -> RequestRefused:
 def _fault(error: Any) -> str:
     if error["type"] == "missing":
         return "is missing"
+    if error["type"] == "too_short":
+        return "is empty"
     told = str(error["msg"]).removeprefix("Value error, ")
     return told.replace("Input should be", "must be", 1).replace("Input should", "must", 1)
 

@@ -8,12 +8,10 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from ..errors import AllTiersFailed
+from ..errors import EXPECTED, AllTiersFailed
 from ..types import Answer, Attempt, AttemptOutcome, Reason, Source
 from .terminal import in_one_line
 
-# What the user has chosen, or was never set up: nothing went wrong when such a tier is left out.
-_EXPECTED = frozenset({Reason.NOT_CONFIGURED, Reason.LOCAL_ONLY, Reason.NO_DOCUMENTS})
 _NEVER_PRINTABLE = re.compile("[\x7f-\x9f\ud800-\udfff]")
 _LONGEST_REASON = 160
 
@@ -59,7 +57,7 @@ def source_lines(answer: Answer) -> list[str]:
 
 def nobody_answered(error: AllTiersFailed) -> list[str]:
     """Each tier, its reason and its one cure."""
-    rows = _last_of_each(_telling(error.attempts))
+    rows = _last_of_each(error.telling)
     if not rows:
         return ["no tier could answer: none is set up"]
     width = max(len(name) for name, _ in rows)
@@ -120,19 +118,8 @@ def _troubles(answer: Answer) -> list[Attempt]:
         for attempt in answer.attempts
         if attempt.outcome is not AttemptOutcome.ANSWERED
         and (attempt.backend, attempt.mode) != (answer.backend, answer.mode)
-        and not (attempt.outcome is AttemptOutcome.SKIPPED and attempt.reason in _EXPECTED)
+        and not (attempt.outcome is AttemptOutcome.SKIPPED and attempt.reason in EXPECTED)
     ]
-
-
-def _telling(attempts: Iterable[Attempt]) -> list[Attempt]:
-    """Without the ways inside a tier that were never set up, as long as another of the same tier has more to say."""
-    everything, told = list(attempts), list[Attempt]()
-    for attempt in everything:
-        same = [other for other in everything if other.backend == attempt.backend]
-        failed = [other for other in same if other.reason not in _EXPECTED]
-        if attempt in (failed or same[:1]):
-            told.append(attempt)
-    return told
 
 
 def _last_of_each(attempts: Iterable[Attempt], *others: str) -> list[tuple[str, Attempt]]:

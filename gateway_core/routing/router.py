@@ -398,6 +398,7 @@ class Router:
         if asked and all(isinstance(f, ContextTooLong) for f in asked):
             raise PromptTooLong(
                 "the prompt is longer than every tier that could be asked can read",
+                field="prompt",
                 cure="shorten the prompt or the earlier turns, or lower max_context_chars",
                 attempts=attempts,
             )

@@ -100,7 +100,7 @@ class LocalOpenAITier(TierDefaults):
     def missing(self) -> Missing | None:
         if self.base_url is not None:
             return None
-        return Missing("no other local server is set up", "Set LOCAL_BASE_URL, or confirm a server that was found.")
+        return Missing("no other local server is set up", "set LOCAL_BASE_URL")
 
     def refuses(self, prompt: Prompt) -> str | None:
         return None

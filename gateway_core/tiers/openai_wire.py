@@ -178,7 +178,7 @@ class ChatAnswer:
     def end(self) -> Chunk:
         """The last chunk, or `TierBroken` for an answer that has no end."""
         if self.finish_reason is None:
-            told, reason = "the answer broke off", Reason.TRUNCATED
+            told, reason = "it ended without its end mark", Reason.TRUNCATED
             if not self.has_events:
                 told, reason = "the reply is empty", Reason.EMPTY_BODY
             elif not self.has_choices:

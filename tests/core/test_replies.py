@@ -53,6 +53,22 @@ def test_when_no_tier_answered_every_reason_and_every_cure_is_told():
     assert problem["cure"] == "log in"
 
 
+def test_ways_that_were_never_set_up_are_not_told_beside_one_that_failed():
+    local = [
+        Attempt(
+            "local", AttemptOutcome.FAILED, Reason.UPSTREAM_5XX, mode="ollama", detail="failed", cure="Restart it."
+        ),
+        Attempt("local", AttemptOutcome.SKIPPED, Reason.NOT_CONFIGURED, mode="embedded", detail="none", cure="install"),
+        Attempt("local", AttemptOutcome.SKIPPED, Reason.NO_DOCUMENTS, mode="extractive", detail="no", cure="send some"),
+    ]
+
+    problem = problem_of(AllTiersFailed((ATTEMPTS[0], *local)))
+
+    assert problem["detail"] == "no tier could answer (copilot: refused; local: failed)"
+    assert problem["cure"] == "log in; or Restart it"
+    assert len(problem["attempts"]) == 4
+
+
 def test_there_is_no_retry_after_when_only_the_user_can_mend_it():
     assert problem_of(AllTiersFailed(ATTEMPTS[:1]))["retry_after"] is None
 

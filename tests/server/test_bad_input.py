@@ -88,6 +88,13 @@ async def test_f90_bad_documents_are_422_and_named(documents, field):
     assert (reply.status_code, reply.json()["field"]) == (422, field)
 
 
+async def test_an_empty_list_of_documents_is_told_in_plain_words():
+    async with calling(ScriptedTier("copilot")) as client:
+        reply = await client.post("/ai/query/rag", json={"prompt": "x", "documents": []})
+
+    assert reply.json()["detail"] == "documents is empty"
+
+
 async def test_f91_a_prompt_of_5_mb_is_413():
     async with calling(ScriptedTier("copilot")) as client:
         reply = await client.post("/ai/query", json={"prompt": "x" * 5_000_000})

@@ -187,6 +187,7 @@ async def test_f18_a_prompt_too_long_for_everybody_is_the_callers_to_shorten():
     r = router(*ladder(too_long, cloud=(too_long,), local=(too_long,)))
     seen = await read(r)
     assert isinstance(seen.error, PromptTooLong)
+    assert seen.error.field == "prompt"
     assert "max_context_chars" in seen.error.cure
 
 
