@@ -157,7 +157,7 @@ class _Wire(asyncio.Protocol):
                 await self._writer
             finally:
                 self._writer = None
-        while self._below is not None and self._below.get_write_buffer_size():  # TLS tells nobody of it
+        while self._below is not None and self._below.get_write_buffer_size():  # noqa: ASYNC110 - TLS tells nobody
             await asyncio.sleep(STILL_LEAVING)
         if self.failure is not None:
             raise self.failure
