@@ -191,6 +191,7 @@ class Gateway:
             task.cancel()
         for rung in self.router.rungs:
             await rung.aclose()
+        await self.router.settled()
         if self._http is not None:
             await self._http.aclose()
         if self.network is not None:
@@ -281,6 +282,9 @@ class Gateway:
                 f"tier {tier!r} was asked for, but only this laptop may answer", field="tier",
                 cure="leave tier out, or local_only",
             )  # fmt: skip
+        deadline = Deadline.after(
+            self.settings.request_deadline if deadline_s is None else deadline_s, self.clock
+        )  # reading files counts
         composed = partial(
             self.composer.compose,
             prompt,
@@ -297,7 +301,7 @@ class Gateway:
             ask = Ask(
                 id=id or f"ans_{secrets.token_hex(8)}",
                 prompt=asked.for_call(model, max_tokens, temperature, passthrough or {}),
-                deadline=Deadline.after(deadline_s or self.settings.request_deadline, self.clock),
+                deadline=deadline,
                 on_interrupt=policy,
                 tier=tier,
                 local_only=only_local,

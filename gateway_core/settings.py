@@ -1,8 +1,8 @@
 """Every setting, read once, at the top. Below this file only small frozen values travel.
 
 The environment wins over a `.env` file in the working directory. An empty variable means unset. A cloned folder
-must not be able to redirect prompts: a URL from `.env` that leads off this laptop is used only together with a
-key from the same file.
+must not be able to redirect prompts or keys: a URL from `.env` that leads off this laptop is used only together
+with a key from the same file, and never with one from elsewhere.
 """
 
 from __future__ import annotations
@@ -38,6 +38,7 @@ PROVIDER_KEYS = {
     "moonshot": "moonshot_api_key",
     "custom": "cloud_api_key",
 }
+PROVIDERS_FILE = "providers.toml"  # in the state folder: the user's own table of clouds
 CloudProvider = Literal[
     "openai",
     "azure",
@@ -55,13 +56,14 @@ CloudProvider = Literal[
     "custom",
 ]  # fmt: skip
 
-# Which key must stand in the same `.env` for a URL of that file to be believed.
-_URL_KEYS: Mapping[str, tuple[str, ...]] = {
-    "copilot_api_base": ("copilot_github_token", "github_copilot_token", "gh_copilot_token"),
-    "copilot_github_api": ("copilot_github_token", "github_copilot_token", "gh_copilot_token"),
-    "copilot_github_web": ("copilot_github_token", "github_copilot_token", "gh_copilot_token"),
-    "openai_base_url": ("openai_api_key",),
-    "cloud_base_url": ("cloud_api_key", *PROVIDER_KEYS.values()),
+_COPILOT_TOKENS = ("copilot_github_token", "github_copilot_token", "gh_copilot_token")
+# Whose key goes to the address that a name in the `.env` leads to. The cloud's depends on its provider.
+_KEYS_OF: Mapping[str, tuple[str, ...]] = {
+    "gh_host": _COPILOT_TOKENS,
+    "copilot_api_base": _COPILOT_TOKENS,
+    "copilot_github_api": _COPILOT_TOKENS,
+    "copilot_github_web": _COPILOT_TOKENS,
+    "openai_base_url": ("openai_api_key", "cloud_api_key"),
     "ollama_base_url": ("local_api_key",),
     "local_base_url": ("local_api_key",),
     "ai_gateway_url": ("ai_gateway_token",),
@@ -94,15 +96,27 @@ def is_loopback(url: str) -> bool:
 
 
 class _DotEnv(DotEnvSettingsSource):
-    """The `.env` file, minus URLs that lead off this laptop without a key beside them."""
+    """The `.env` file, minus what would lead prompts or keys from elsewhere off this laptop.
+
+    An address that leads off it is believed only when every key that could be sent there stands in the same file.
+    """
 
     def __call__(self) -> dict[str, Any]:
         found = super().__call__()
-        for name, keys in _URL_KEYS.items():
+        provider = self.current_state.get("cloud_provider") or found.get("cloud_provider") or "openai"
+        cloud_keys = (PROVIDER_KEYS.get(str(provider), "cloud_api_key"), "cloud_api_key")
+        for name, keys in {**_KEYS_OF, "cloud_base_url": cloud_keys}.items():
             url = found.get(name)
-            if url and not is_loopback(str(url)) and not any(found.get(key) for key in keys):
+            if url and not is_loopback(str(url)) and not self._brings(keys, found):
                 del found[name]
+        folder = found.get("ai_gateway_state_dir")
+        if folder and (Path(folder) / PROVIDERS_FILE).exists():  # a table of addresses that came with the folder
+            del found["ai_gateway_state_dir"]
         return found
+
+    def _brings(self, keys: tuple[str, ...], found: Mapping[str, Any]) -> bool:
+        given = {key: self.current_state[key] for key in keys if self.current_state.get(key)}
+        return any(found.get(key) for key in keys) and all(found.get(key) == value for key, value in given.items())
 
 
 class Settings(BaseSettings):
@@ -260,7 +274,11 @@ class Settings(BaseSettings):
         return (
             init_settings,
             env_settings,
-            _DotEnv(settings_cls, env_file=cls.model_config.get("env_file"), env_file_encoding="utf-8"),
+            _DotEnv(
+                settings_cls,
+                env_file=getattr(dotenv_settings, "env_file", cls.model_config.get("env_file")),
+                env_file_encoding="utf-8",
+            ),
         )
 
     @classmethod

@@ -63,6 +63,17 @@ class Course:
         return self.segment >= 0
 
     @property
+    def goes_on(self) -> bool:
+        """The next writer carries on what is there."""
+        return self.has_begun and self.ask.after_a_cut is OnInterrupt.CONTINUE
+
+    @property
+    def tokens_left(self) -> int | None:
+        """Of those that were asked for; `None` when none were named."""
+        most = self.ask.prompt.max_tokens
+        return None if most is None else max(0, most - self.spent)
+
+    @property
     def text(self) -> str:
         return "".join(self._parts)
 

@@ -10,6 +10,7 @@ each cause; that is not charged to its circuit, but stands in `attempts`.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, replace
@@ -37,7 +38,7 @@ from .course import Ask, Course
 from .gate import Gate, OpenGate
 from .outcomes import outcome_of
 from .plan import Facts, Step, Wish, cloud_time, plan
-from .splice import Seam, to_go_on
+from .splice import GO_ON, Seam, to_go_on
 from .watch import Limits, Watch
 
 RENEW_EVERY = 1.0  # seconds between renewals of a probe's lease: shared stores are not asked for each token
@@ -45,10 +46,14 @@ RENEW_EVERY = 1.0  # seconds between renewals of a probe's lease: shared stores 
 
 @dataclass
 class _Turn:
-    """One rung's turn: its attempts share a permit, and its circuit hears of it once."""
+    """One rung's turn: its attempts share a permit, and its circuit hears of it once.
+
+    `identity` is the rung's when the permit was given: a token found meanwhile changes it.
+    """
 
     rung: Tier
     permit: Permit | None
+    identity: str | None
     course: Course
     seam: Seam | None = None
     has_written: bool = False
@@ -80,6 +85,7 @@ class Router:
         self._limits = {True: limits, False: local_limits}
         self._telemetry = telemetry or Telemetry(clock.wall)
         self._gate = gate or OpenGate()
+        self._recordings: set[asyncio.Task[None]] = set()
 
     def plan(self, prompt: Prompt, *, tier: str | None = None, local_only: bool = False) -> tuple[Step, ...]:
         """Who would be asked for this prompt, circuits aside."""
@@ -96,10 +102,11 @@ class Router:
         clouds_by = self._clouds_by(steps, ask.deadline)
         for position, step in enumerate(steps):
             rung = self.rungs[step.index]
-            permit = await self._permit(step, rung, course)
+            identity = rung.identity
+            permit = await self._permit(step, rung, identity, course)
             if permit is None:
                 continue
-            turn = _Turn(rung, permit, course)
+            turn = _Turn(rung, permit, identity, course)
             async with aclosing(
                 self._turn(turn, self._until_text(steps[position:], ask.deadline, clouds_by))
             ) as events:
@@ -116,6 +123,11 @@ class Router:
             if course.has_begun and ask.after_a_cut is OnInterrupt.STOP:
                 break
         await self._give_up(course, failures)
+
+    async def settled(self) -> None:
+        """Wait until the circuits have heard of every call that has ended."""
+        if self._recordings:
+            await asyncio.wait(self._recordings)
 
     async def shown(self, rung: Tier) -> CircuitState:
         """The state of a rung's circuit, as users see it."""
@@ -155,13 +167,17 @@ class Router:
         return self._clock.now() + seconds
 
     def _until_text(self, steps: Sequence[Step], deadline: Deadline, clouds_by: float) -> float:
-        """Seconds the first of these steps may take to its first visible text: its even share of the clouds' time."""
+        """Seconds the first of these steps may take to its first visible text: its even share of the clouds' time.
+
+        On this laptop one that hangs leaves a little to those that follow: quoting documents needs no more.
+        """
         if self.rungs[steps[0].index].backend == "local":
-            return deadline.remaining()
+            others = any(s.skip is None for s in steps[1:])
+            return cloud_time(deadline.remaining(), local_model=False, other_local=others)
         clouds = sum(s.skip is None and self.rungs[s.index].backend != "local" for s in steps)
         return max(0.0, clouds_by - self._clock.now()) / clouds
 
-    async def _permit(self, step: Step, rung: Tier, course: Course) -> Permit | None:
+    async def _permit(self, step: Step, rung: Tier, identity: str | None, course: Course) -> Permit | None:
         """Leave to ask this rung; `None` when it is left out, which is then noted."""
         skip, detail, cure, retry_after = step.skip, step.detail, step.cure, None
         if skip is None and course.ask.deadline.is_over:
@@ -171,14 +187,14 @@ class Router:
         if skip is None and rung.address is not None:  # the link may have gone while others were asked
             skip = self._gate.blocked(rung.address)
             detail = "no way there" if skip else detail
-        if skip is None and rung.identity is not None:
+        if skip is None and identity is not None:
             now = self._clock.span()
 
             def enter(circuit: Circuit) -> tuple[Circuit, tuple[Permit | None, Circuit]]:
                 after, permit = admit(circuit, self._policy, now)
                 return after, (permit, circuit)
 
-            permit, circuit = await self.store.update(rung.identity, enter)
+            permit, circuit = await self.store.update(identity, enter)
             if permit is not None:
                 if permit.is_probe:
                     self._telemetry.tell("circuit", backend=rung.backend, state="half_open")
@@ -207,9 +223,9 @@ class Router:
         course = turn.course
         mended: set[Reason] = set()
         by = self._clock.now() + until_text
-        turn.heard = GeneratorExit()  # until something else is known: the reader left
         try:
             while True:
+                turn.heard = GeneratorExit()  # until something else is known: the reader left
                 async with aclosing(self._attempt(turn, max(0.0, by - self._clock.now()))) as events:
                     async for event in events:
                         yield event
@@ -226,15 +242,19 @@ class Router:
                 assert isinstance(failure, TierFailed)
                 mended.add(failure.reason)
         finally:
-            with anyio.CancelScope(shield=True):  # a reader who hangs up must not leave the probe's place taken
-                await self._record(turn)
+            # A reader who hangs up, even twice, must not leave the probe's place taken: a task of its own records.
+            recording = asyncio.ensure_future(self._record(turn))
+            self._recordings.add(recording)
+            recording.add_done_callback(self._recordings.discard)
+            with anyio.CancelScope(shield=True):
+                await asyncio.shield(recording)
 
     async def _attempt(self, turn: _Turn, until_text: float) -> AsyncGenerator[Event, None]:
         """One call of one rung. Sets `turn.failure`, or `course.finish_reason` when the answer is whole."""
         rung, course = turn.rung, turn.course
-        course.prompt = await self._fitted(turn)
-        turn.failure = None
-        if course.prompt is None:
+        before, turn.failure = turn.failure, None
+        if course.goes_on and course.tokens_left == 0:  # the text so far has all that were asked for
+            course.finish_reason = "length"
             return
         limits = self._limits[rung.backend != "local"]
         watch = Watch(rung.backend, limits, course.ask.deadline, until_text)
@@ -245,6 +265,7 @@ class Router:
         outcome, failure = AttemptOutcome.CANCELLED, None
         forget = self._gate.on_cut(rung.address, lambda: watch.abort(_cut_off(rung.backend, watch.was_sent)))
         try:
+            course.prompt = await self._fitted(turn, before)
             async with aclosing(rung.stream(course.prompt, call)) as chunks:
                 while (chunk := await watch.next(chunks)) is not None:
                     if chunk.note:
@@ -269,11 +290,15 @@ class Router:
             raise TierBroken(
                 rung.backend, "the stream ended without its end marker", reason=Reason.TRUNCATED, may_have_billed=True
             )
-        except (TierFailed, PromptRefused) as exc:
-            failure = exc
         except Exception as exc:  # noqa: BLE001 - a bug in one tier must not cost the answer of the next
-            self._telemetry.tell("error", backend=rung.backend, error=type(exc).__name__)
-            failure = TierBroken(rung.backend, f"an error of our own: {type(exc).__name__}", reason=Reason.INTERNAL)
+            if not isinstance(exc, (TierFailed, PromptRefused)):
+                self._telemetry.tell("error", backend=rung.backend, error=type(exc).__name__)
+                exc = TierBroken(
+                    rung.backend, f"an error of our own: {type(exc).__name__}", reason=Reason.INTERNAL,
+                    may_have_billed=watch.was_sent,
+                )  # fmt: skip
+            if outcome is not AttemptOutcome.ANSWERED:  # else the answer was whole, and only its connection failed
+                failure = exc
         finally:
             forget()
             turn.had_its_time = watch.had_its_time
@@ -297,25 +322,22 @@ class Router:
         if turn.has_written and failure is not None:
             course.break_off(failure.reason, usage)
 
-    async def _fitted(self, turn: _Turn) -> Prompt | None:
-        """The prompt in the form for this rung: smaller if its window is, going on if somebody broke off.
-
-        `None`: the text so far already has all the tokens that were asked for.
-        """
-        rung, course, before = turn.rung, turn.course, turn.failure
+    async def _fitted(self, turn: _Turn, before: TierFailed | PromptRefused | None) -> Prompt:
+        """The prompt in the form for this rung: smaller if its window is, going on if somebody broke off."""
+        rung, course = turn.rung, turn.course
         prompt = course.ask.prompt
         limit = await rung.context_chars(prompt)
         if isinstance(before, ContextTooLong):
-            limit = before.limit_chars or prompt.chars * 2 // 3
+            sent = course.prompt.chars if course.prompt else prompt.chars
+            told = before.limit_chars
+            limit = told if told is not None and 0 < told < sent else sent * 2 // 3
+        if limit is not None and course.goes_on:
+            limit -= len(course.text) + len(GO_ON)
         if limit is not None and prompt.chars > limit and prompt.refit is not None:
             prompt = prompt.refit(limit)
-        if course.has_begun and course.ask.after_a_cut is OnInterrupt.CONTINUE:
+        if course.goes_on:
             if prompt.max_tokens is not None:
-                left = prompt.max_tokens - course.spent
-                if left <= 0:
-                    course.finish_reason = "length"
-                    return None
-                prompt = replace(prompt, max_tokens=left)
+                prompt = replace(prompt, max_tokens=course.tokens_left)
             turn.seam = Seam(course.text)
             prompt = to_go_on(prompt, course.text, rung.can_prefill)
         return prompt
@@ -338,7 +360,9 @@ class Router:
     async def _finish(self, turn: _Turn, finish_reason: str, model: str | None, usage: Usage | None) -> list[Event]:
         """The end marker. A rung that finished without a text has answered all the same: after a restart its empty
         answer is the answer, and not the broken text of the rung before."""
-        if not turn.has_written and finish_reason == "stop":
+        if not turn.has_written and turn.course.goes_on:
+            turn.course.note(f"{turn.rung.backend} added nothing to the text that broke off")
+        elif not turn.has_written and finish_reason == "stop":
             turn.course.note(f"{turn.rung.backend} answered with an empty text")
         events = await self._open(turn)
         turn.course.finish(finish_reason, model, usage)
@@ -350,12 +374,12 @@ class Router:
             return
         turn.renewed = now
         assert turn.permit is not None
-        assert turn.rung.identity is not None
-        permit = turn.permit
-        await self.store.update(turn.rung.identity, lambda c: (renew(c, permit, lease, now), None))
+        assert turn.identity is not None
+        permit, lease = turn.permit, lease + RENEW_EVERY  # it must outlast the chunks that do not renew it
+        await self.store.update(turn.identity, lambda c: (renew(c, permit, lease, now), None))
 
     async def _record(self, turn: _Turn) -> None:
-        identity, permit = turn.rung.identity, turn.permit
+        identity, permit = turn.identity, turn.permit
         if identity is None or permit is None:
             return
         outcome = outcome_of(turn.heard, had_its_time=turn.had_its_time)

@@ -8,6 +8,7 @@ was shown or may still be such an announcement.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 
 from ..types import Message, Prompt
 
@@ -33,8 +34,10 @@ _AFTER_OPENER = re.compile(_SENTENCE % (_TOLD + r"|here(?:['’]s| is| it is| yo
 _STARTS = (
     "sure", "certainly", "of course", "absolutely", "okay", "ok", "all right", "alright", "right", "got it",
     "understood", "no problem", "gladly", "yes", "happy to", "i'd be happy", "i am happy", "i'm happy", "apologies",
-    "my apologies", "sorry", "i apolog", "thank", "here is", "here's", "here it is", "continu", "let me", "i will",
-    "i'll", "i'm continuing", "picking up", "resuming", "to continue", "going on", "carrying on", "the rest",
+    "my apologies", "sorry", "i apolog", "thank", "here is", "here's", "here it is", "continuing", "continuation",
+    "continued", "let me", "i will", "i'll", "i'm continuing", "picking up", "resuming", "to continue", "going on",
+    "carrying on", "the rest:", "the rest of the answer", "the rest of my answer", "the rest of the response",
+    "the rest of the text",
 )  # fmt: skip
 _LONGEST_PREAMBLE = 240
 _STRONG_WORDS = 2
@@ -128,8 +131,8 @@ def _overlap_end(shown: str, text: str, start: int, is_all: bool) -> int | None:
     tail = shown.rstrip()
     first = len(text) - len(rest)
     starts_anew = start > 0 or not text[:1].isspace()
-    for length in range(min(len(tail), len(rest)), 0, -1):
-        if tail.endswith(rest[:length]) and _is_repetition(tail, rest[:length], starts_anew):
+    for length in _repeated(tail, rest):
+        if _is_repetition(tail, rest[:length], starts_anew):
             end = first + length
             # Blanks at the end of the shown text are repeated too.
             for _ in shown[len(tail) :]:
@@ -138,6 +141,27 @@ def _overlap_end(shown: str, text: str, start: int, is_all: bool) -> int | None:
                 end += 1
             return end
     return start
+
+
+def _repeated(shown: str, text: str) -> Iterator[int]:
+    """The lengths, longest first, of all beginnings of `text` that `shown` ends with, in linear time (Knuth, Morris
+    and Pratt): either text may be as long as a provider likes."""
+    most = min(len(shown), len(text))
+    shorter = [0] * (most + 1)  # the longest end of text[:n] that is also its beginning, but for all of it
+    length = 0
+    for n in range(1, most):
+        while length and text[n] != text[length]:
+            length = shorter[length]
+        length += text[n] == text[length]
+        shorter[n + 1] = length
+    length = 0
+    for n in range(len(shown) - most, len(shown)):
+        while length and shown[n] != text[length]:
+            length = shorter[length]
+        length += shown[n] == text[length]
+    while length:
+        yield length
+        length = shorter[length]
 
 
 def _is_repetition(shown: str, repeated: str, starts_anew: bool) -> bool:

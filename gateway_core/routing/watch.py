@@ -51,6 +51,7 @@ class Watch:
         self._task: asyncio.Task[object] | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._verdict: TierFailed | None = None
+        self._left_at: float | None = None  # when the last chunk was handed on
         self.was_sent = False
         self.had_its_time = True
 
@@ -61,7 +62,9 @@ class Watch:
             self._set(self._limits.first_token, Reason.FIRST_TOKEN_TIMEOUT)
 
     def abort(self, failure: TierFailed) -> None:
-        """End the wait from outside (the link is down): `next` raises `failure`."""
+        """End the wait from outside (the link is down): `next` raises `failure`. The first verdict stands."""
+        if self._verdict is not None:  # a second cancellation would be taken for the caller's own
+            return
         self._verdict = failure
         if self._task is not None:
             self._task.cancel()
@@ -73,6 +76,8 @@ class Watch:
         task = asyncio.current_task()
         assert task is not None
         before = task.cancelling()
+        if self._left_at is not None and self._has_text:  # silence counts only while we listen
+            self._due += self._loop.time() - self._left_at
         self._task = task
         self._arm()
         try:
@@ -83,6 +88,7 @@ class Watch:
             raise
         finally:
             self._task = None
+            self._left_at = self._loop.time()
             if self._timer is not None:
                 self._timer.cancel()
         if self._verdict is not None and task.cancelling() > before:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import SettingsInvalid
+from ..settings import PROVIDERS_FILE
 from .openai_wire import Flavour
 
 
@@ -54,7 +55,7 @@ def load_providers(state_dir: Path | None = None) -> dict[str, Provider]:
 def _own(state_dir: Path | None) -> dict[str, Any]:
     if state_dir is None:
         return {}
-    path = state_dir / "providers.toml"
+    path = state_dir / PROVIDERS_FILE
     try:
         return tomllib.loads(path.read_text("utf-8"))
     except (FileNotFoundError, NotADirectoryError, PermissionError):

@@ -6,7 +6,9 @@
     6    the login that editors keep (read only)
     7    GH_TOKEN, GITHUB_TOKEN: last, because on laptops these are usually for repositories
 
-The first that is there and was not refused. Other programs' files are read, never changed.
+The first that is there and was not refused. Only the first three are named for this use: the others go to GitHub's
+own hosts (or a simulator on this laptop), never to another one that a setting leads to.
+Other programs' files are read, never changed.
 """
 
 from __future__ import annotations
@@ -18,10 +20,11 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from ...clock import Clock
 from ...secrets import Secret
-from ...settings import Settings
+from ...settings import Settings, is_loopback
 from . import editors
 from .login import saved_token
 
@@ -111,6 +114,7 @@ class TokenSources:
         self._first = tuple(
             self._named(name) for name in ("copilot_github_token", "github_copilot_token", "gh_copilot_token")
         )
+        self._at_github = all(_is_githubs(url) for url in _hosts(settings))
         self._last = tuple(self._named(name) for name in ("gh_token", "github_token"))
         self.current: Token | None = self._usable(self._first)
 
@@ -178,7 +182,7 @@ class TokenSources:
         self._problem = None
         found: list[Token | None] = [*self._first]
         for source in (self._saved, self._from_gh, self._from_editors, self._from_environment):
-            if self._usable(tuple(found)) is not None:
+            if not self._at_github or self._usable(tuple(found)) is not None:
                 break
             found += await source()
         tokens = tuple(found)
@@ -206,3 +210,16 @@ class TokenSources:
 
     async def _from_environment(self) -> list[Token | None]:
         return list(self._last)
+
+
+_GITHUBS = ("github.com", "githubcopilot.com", "ghe.com")
+
+
+def _hosts(settings: Settings) -> list[str]:
+    named = (settings.copilot_api_base, settings.copilot_github_api, settings.gh_host)
+    return [url for url in named if url]
+
+
+def _is_githubs(url: str) -> bool:
+    host = urlsplit(url if "//" in url else f"//{url}").hostname or ""
+    return is_loopback(url) or any(host == own or host.endswith(f".{own}") for own in _GITHUBS)

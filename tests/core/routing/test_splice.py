@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway_core.routing.splice import Seam, tokens_in
+from gateway_core.routing.splice import Seam, _repeated, tokens_in
 
 
 def joined(shown: str, *pieces: str) -> str:
@@ -34,6 +36,11 @@ def joined(shown: str, *pieces: str) -> str:
         ("bye", " bye", "bye bye"),
         ("def f(x):\n    return x", " + 1\n", "def f(x):\n    return x + 1\n"),
         ("1 + 1", " + 1 = 3", "1 + 1 + 1 = 3"),
+        ("# Terms\n\n", "Continuous integration:\n- builds", "# Terms\n\nContinuous integration:\n- builds"),
+        ("1. Stir.\n", "Continue with the remaining sauce:\n2.", "1. Stir.\nContinue with the remaining sauce:\n2."),
+        ("Flour.\n", "The rest of the dough:\nsalt", "Flour.\nThe rest of the dough:\nsalt"),
+        ("Flour.\n", "Continuing from there:\nsalt", "Flour.\nsalt"),
+        ("Flour.\n", "The rest of the answer:\nsalt", "Flour.\nsalt"),
     ],
 )
 def test_what_is_repeated_or_announced_is_not_shown_again(shown, second, whole):
@@ -59,6 +66,19 @@ def test_any_repetition_of_whole_words_leaves_no_gap_and_no_repeat(words, cut, r
     second = " " + " ".join(words[cut - repeated :]) if repeated != 1 else " " + " ".join(words[cut:])
     pieces = [second[i : i + size] for i in range(0, len(second), size)]
     assert joined(shown, *pieces).split() == words
+
+
+@given(st.text("ab", max_size=12), st.text("ab", max_size=12))
+def test_every_beginning_that_the_shown_text_ends_with_is_found(shown, text):
+    lengths = range(min(len(shown), len(text)), 0, -1)
+    assert list(_repeated(shown, text)) == [n for n in lengths if shown.endswith(text[:n])]
+
+
+@pytest.mark.parametrize("second", ["Q" + "alpha beta " * 90_000, "a" * 500_000 + "c", "Continu" + "a" * 1_000_000])
+def test_a_million_characters_at_once_are_joined_in_a_moment(second):
+    begun = time.process_time()
+    joined("a" * 500_000 + "b", second)
+    assert time.process_time() - begun < 3
 
 
 def test_tokens_of_a_broken_text_are_its_chunks_unless_they_are_long():
