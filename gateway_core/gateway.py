@@ -168,10 +168,17 @@ class Gateway:
         telemetry = Telemetry(clock.wall)
         telemetry.listen(log_happening)
         composer = Composer(IndexCache(path=chosen.ai_gateway_state_dir / "indexes.db").index)
-        http = Http(clock, user_agent=f"ai-gateway/{__version__}")
+        network = ConnectivityGate(clock, telemetry=telemetry)
+        http = Http(
+            clock,
+            user_agent=f"ai-gateway/{__version__}",
+            connect_timeout=chosen.connect_timeout,
+            blocked=network.blocked,
+        )
+        network.on_links(http.drop_lost)
         return cls(
             build_rungs(chosen, clock, http, composer.quotes),
-            network=ConnectivityGate(clock, telemetry=telemetry),
+            network=network,
             http=http,
             settings=chosen,
             clock=clock,

@@ -76,6 +76,7 @@ class ConnectivityGate:
         self._dns_until: float | None = None
         self._listeners: list[Callable[[Connectivity, Connectivity], None]] = []
         self._resumed: list[Callable[[float], None]] = []
+        self._links: list[Callable[[], None]] = []
         self._watches: set[_Watch] = set()
         self._timer: asyncio.TimerHandle | None = None
         self._beaten = (clock.now(), clock.span())
@@ -162,6 +163,11 @@ class ConnectivityGate:
         self._listeners.append(callback)
         return lambda: self._listeners.remove(callback) if callback in self._listeners else None
 
+    def on_links(self, callback: Callable[[], None]) -> Callable[[], None]:
+        """Call back whenever links, addresses or routes may have changed; the returned function ends that."""
+        self._links.append(callback)
+        return lambda: self._links.remove(callback) if callback in self._links else None
+
     def on_resumed(self, callback: Callable[[float], None]) -> Callable[[], None]:
         """Call back with the seconds that the process stood still; the returned function ends that."""
         self._resumed.append(callback)
@@ -219,6 +225,8 @@ class ConnectivityGate:
         """Something about links changed, or it is time to look."""
         self._look(anew=True)
         self._tell_watches()
+        for callback in list(self._links):
+            _call(callback)
 
     def _look(self, *, anew: bool = False) -> None:
         if anew or not self.watches_links or not 0 <= self._clock.now() - self._looked_at < FRESH:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import json
 import ssl
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from email.utils import parsedate_to_datetime
 from importlib.util import find_spec
@@ -53,8 +53,13 @@ class Http:
         proxies: Mapping[str, str] | None = None,
         trust: ssl.SSLContext | None = None,
         user_agent: str = "ai-gateway",
+        connect_timeout: float = 2.0,
+        blocked: Callable[[tuple[str, int]], Reason | None] = lambda address: None,
     ) -> None:
+        """`connect_timeout` holds for look-ups on the side; `blocked` knows addresses to which there is no way."""
         self.clock = clock or SystemClock()
+        self.connect_timeout = connect_timeout
+        self.blocked = blocked
         self.user_agent = user_agent
         self._resolver = resolver or Resolver()
         self._backend = Backend(self._resolver)
@@ -112,6 +117,10 @@ class Http:
         for client in tuple(self._clients):
             await client.renew()
 
+    def drop_lost(self) -> None:
+        """Addresses of this laptop may have gone, and connections with them."""
+        self._backend.drop_lost()
+
     async def aclose(self) -> None:
         for client in tuple(self._clients):
             await client.aclose()
@@ -131,8 +140,12 @@ class Client(httpx.AsyncClient):
         """The next request uses a fresh connection; those under way go on."""
         await self._pools.renew()
 
+    @property
+    def http(self) -> Http:
+        return self._pools.http
+
     def proxy_for(self, url: str) -> str | None:
-        return self._pools.http.proxy_for(url)
+        return self.http.proxy_for(url)
 
 
 class _Transport(httpx.AsyncBaseTransport):
@@ -346,7 +359,10 @@ async def open_stream(
     Leaving the block closes the connection at once, unless the answer was read to its end.
     """
     sending = Sending(tier, call, proxy=client.proxy_for(str(request.url)), billed=billed and call is not None)
-    limit = call.connect_timeout if call else None
+    limit = call.connect_timeout if call else client.http.connect_timeout
+    no_way = client.http.blocked(client.http.address_of(str(request.url)))
+    if no_way is not None:
+        raise TierUnavailable(tier, "there is no way to it at present", reason=no_way, cure="check the network")
     request.extensions = {
         **request.extensions,
         "trace": sending.trace,

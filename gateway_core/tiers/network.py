@@ -12,7 +12,9 @@ import errno
 import socket
 import ssl
 import sys
+import weakref
 from collections.abc import Iterable
+from ipaddress import ip_address
 from typing import Any
 
 import httpcore
@@ -111,6 +113,14 @@ class _Wire(asyncio.Protocol):
             self.failure = exc if told else OSError(errno.ECONNRESET, "reset")  # type: ignore[assignment]
         self._wake()
         self.resume_writing()
+
+    def lose(self, code: int) -> None:
+        """End it at once, as if the system had reported this error."""
+        self.failure, self.ended = OSError(code, "lost"), True
+        self._wake()
+        self.resume_writing()
+        if self.transport is not None:
+            self.transport.abort()
 
     def pause_writing(self) -> None:
         self._full = True
@@ -256,6 +266,17 @@ class Backend(httpcore.AsyncNetworkBackend):
     def __init__(self, resolver: Resolver) -> None:
         self._resolver = resolver
         self._worked: dict[str, socket.AddressFamily] = {}
+        self._wires: weakref.WeakSet[_Wire] = weakref.WeakSet()
+
+    def drop_lost(self) -> None:
+        """End the connections from an address that this laptop no longer has: the system would let them wait."""
+        own: dict[tuple[socket.AddressFamily, str], bool] = {}
+        for wire in tuple(self._wires):
+            where = _own_address(wire)
+            if where is not None and where not in own:
+                own[where] = _is_ours(*where)
+            if where is not None and not own[where]:
+                wire.lose(errno.ENETDOWN)
 
     async def connect_tcp(
         self,
@@ -281,6 +302,7 @@ class Backend(httpcore.AsyncNetworkBackend):
             if isinstance(exc, TimeoutError) and exc.errno is None:
                 raise httpcore.ConnectTimeout("no connection in time") from None
             raise CannotConnect(exc.errno) from None
+        self._wires.add(wire)
         return Stream(wire, connect_by)
 
     async def sleep(self, seconds: float) -> None:
@@ -332,6 +354,28 @@ class Backend(httpcore.AsyncNetworkBackend):
             sock.close()
             raise
         return sock
+
+
+def _own_address(wire: _Wire) -> tuple[socket.AddressFamily, str] | None:
+    """Our end of an open connection to another machine."""
+    if wire.ended or wire.transport is None:
+        return None
+    name = wire.transport.get_extra_info("sockname")
+    if not isinstance(name, tuple):
+        return None
+    address = ip_address(name[0].partition("%")[0])
+    if address.is_loopback or address.is_link_local:
+        return None
+    return (socket.AF_INET if address.version == 4 else socket.AF_INET6), str(address)
+
+
+def _is_ours(family: socket.AddressFamily, host: str) -> bool:
+    try:
+        with socket.socket(family, socket.SOCK_DGRAM) as asking:
+            asking.bind((host, 0))
+    except OSError as exc:
+        return exc.errno != errno.EADDRNOTAVAIL
+    return True
 
 
 def _close_loser(task: asyncio.Task[socket.socket]) -> None:
