@@ -2,7 +2,7 @@
 
 Only LF, CRLF and CR end a line here. Readers that ask for "lines of text" also split at U+2028 and its kin, which
 are legal inside a JSON string, and lose an answer that contains one. What cannot be UTF-8 is replaced, not refused.
-A line or an event without end is `TierBroken(too_large)` before it fills the memory.
+A line or an event without end is `TierBroken(too_large)` before it fills the memory, and so are comments without one.
 """
 
 from __future__ import annotations
@@ -99,16 +99,20 @@ class SseReader:
         self._lines = _Lines(tier, line_limit)
         self._event_limit = event_limit
         self._data: list[str] = []
-        self._size = 0
+        self._size = 0  # bytes since the last event, comments and unknown fields too
         self._event = ""
 
     def feed(self, part: bytes) -> Iterator[ServerEvent]:
         for raw in self._lines.feed(part):
             if not raw:
                 if self._data:
+                    self._size = 0
                     yield ServerEvent("\n".join(self._data), self._event)
-                self._data, self._size, self._event = [], 0, ""
+                self._data, self._event = [], ""
                 continue
+            self._size += len(raw)
+            if self._size > self._event_limit:
+                raise too_large(self._tier, self._event_limit)
             line = raw.decode("utf-8", "replace")
             if line[0] == ":":
                 yield ServerEvent(line[1:].strip(), is_comment=True)
@@ -116,9 +120,6 @@ class SseReader:
             name, _, value = line.partition(":")
             value = value.removeprefix(" ")
             if name == "data":
-                self._size += len(raw)
-                if self._size > self._event_limit:
-                    raise too_large(self._tier, self._event_limit)
                 self._data.append(value)
             elif name == "event":
                 self._event = value

@@ -100,9 +100,10 @@ def test_f51_an_endless_line_is_refused_before_it_fills_the_memory(end):
     assert raised.value.reason is Reason.TOO_LARGE
 
 
-def test_an_endless_event_is_refused():
+@pytest.mark.parametrize("line", [b"data: xxxxxxxx\n", b": xxxxxxxx\n", b"what: xxxxxxxx\n\n"])
+def test_f28_an_endless_event_or_endless_comments_are_refused(line):
     with pytest.raises(TierBroken) as raised:
-        events(*[b"data: xxxxxxxx\n"] * 100, event_limit=1000)
+        events(*[line] * 200, event_limit=1000)
     assert raised.value.reason is Reason.TOO_LARGE
 
 
