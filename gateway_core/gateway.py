@@ -136,6 +136,8 @@ class Gateway:
         self._quota_looks: dict[str, float] = {}
         self._beside: set[asyncio.Task[Any]] = set()  # work that no request waits for
         self.telemetry.listen(self._warm_when_needed)
+        if network is not None and http is not None:  # what is asked again must not meet another dead connection
+            network.on_resumed(lambda gap: self._do_beside(http.renew()))
         self.composer = composer or Composer()
         chosen = self.settings
         limits = Limits(

@@ -19,6 +19,10 @@ class Gate(Protocol):
         """Call back once if the way to `address` is cut; the returned function forgets it."""
         ...
 
+    def on_resumed(self, callback: Callable[[float], None]) -> Callable[[], None]:
+        """Call back with the seconds that the laptop slept; the returned function ends that."""
+        ...
+
     def heard(self, reason: Reason | None, address: tuple[str, int] | None) -> None:
         """How a call ended (`None`: an answer), so that login pages and dead name servers are noticed."""
         ...
@@ -35,6 +39,9 @@ class OpenGate:
         return None
 
     def on_cut(self, address: tuple[str, int] | None, callback: Callable[[], None]) -> Callable[[], None]:
+        return lambda: None
+
+    def on_resumed(self, callback: Callable[[float], None]) -> Callable[[], None]:
         return lambda: None
 
     def heard(self, reason: Reason | None, address: tuple[str, int] | None) -> None:

@@ -264,6 +264,8 @@ class Router:
         usage: Usage | None = None
         outcome, failure = AttemptOutcome.CANCELLED, None
         forget = self._gate.on_cut(rung.address, lambda: watch.abort(_cut_off(rung.backend, watch.was_sent)))
+        # A model on this laptop slept as well, and its connection is alive.
+        forget_sleep = self._gate.on_resumed(watch.resumed if rung.backend != "local" else _sleeps_on)
         try:
             course.prompt = await self._fitted(turn, before)
             async with aclosing(rung.stream(course.prompt, call)) as chunks:
@@ -301,6 +303,7 @@ class Router:
                 failure = exc
         finally:
             forget()
+            forget_sleep()
             turn.had_its_time = watch.had_its_time
             ms = (self._clock.now() - begun) * 1000
             if failure is not None:
@@ -439,6 +442,10 @@ class Router:
 
 # Reasons that say more to a person than "its circuit is open".
 _TELLING = frozenset({Reason.RATE_LIMITED, Reason.QUOTA_USED_UP, Reason.UNAUTHORIZED, Reason.FORBIDDEN})
+
+
+def _sleeps_on(gap: float) -> None:
+    return
 
 
 def _cut_off(tier: str, was_sent: bool) -> TierUnavailable:

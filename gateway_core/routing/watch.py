@@ -5,7 +5,8 @@
 
 Timers run only while the router waits for the tier, never while the reader is slow. A timer that fires long after
 its time tells of a frozen process (lid closed, debugger), not of a silent tier: it grants a short grace first,
-since the answer may already stand in the socket's buffer.
+since the answer may already stand in the socket's buffer. After a sleep the connection is probably dead though no
+timer is late yet: then that grace is all that is left.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from ..types import Chunk, Reason
 
 FROZEN = 1.0  # seconds a timer may be late before we blame the machine
 GRACE = 2.0
+AWAKE = 1.0  # the grace after a sleep
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +50,7 @@ class Watch:
         self._thinking_since: float | None = None
         self._has_text = False
         self._was_frozen = False
+        self._slept = False
         self._task: asyncio.Task[object] | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._verdict: TierFailed | None = None
@@ -60,6 +63,12 @@ class Watch:
         if not self.was_sent:
             self.was_sent = True
             self._set(self._limits.first_token, Reason.FIRST_TOKEN_TIMEOUT)
+
+    def resumed(self, gap: float) -> None:
+        """The laptop slept: what was under way is lost unless it shows itself very soon."""
+        self._slept = True
+        if self._task is not None:
+            self._arm()
 
     def abort(self, failure: TierFailed) -> None:
         """End the wait from outside (the link is down): `next` raises `failure`. The first verdict stands."""
@@ -123,6 +132,11 @@ class Watch:
             self._arm()
 
     def _arm(self) -> None:
+        if self._slept:  # counted from now on, for the reader may have been slow
+            self._slept, self._was_frozen = False, True
+            self._due = self._loop.time() + AWAKE
+            self._text_by = max(self._text_by, self._due)
+            self._deadline_at = max(self._deadline_at, self._due + AWAKE)
         if self._timer is not None:
             self._timer.cancel()
         self._timer = self._loop.call_at(min(self._due, self._deadline_at), self._expired)

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from gateway_core.routing.gate import OpenGate
+from gateway_core.testing import ScriptedTier
 from gateway_core.testing.simulators import DEFAULT_ANSWER
 from tests.core.ladder import asking, in_virtual_time, read, router
 
@@ -49,10 +53,6 @@ def test_f69_standing_still_is_not_a_timeout(providers: Providers, empty_home: P
 
 @in_virtual_time
 async def test_f69_an_answer_lost_to_a_gap_is_asked_for_once_more_and_charged_to_nobody():
-    import asyncio
-
-    from gateway_core.testing import ScriptedTier
-
     loop = asyncio.get_running_loop()
     copilot = ScriptedTier("copilot", [3600.0], ["again"])
     loop.call_later(5, lambda: setattr(loop._selector_with_time, "time", loop.time() + 60))
@@ -60,3 +60,47 @@ async def test_f69_an_answer_lost_to_a_gap_is_asked_for_once_more_and_charged_to
     seen = await read(r, asking())
     assert (seen.whole.text, seen.reasons("copilot")) == ("again", ["clock_gap", None])
     assert (await r.store.read(copilot.identity)).failures == 0
+
+
+class Lid(OpenGate):
+    """A gate that says that the laptop slept."""
+
+    def __init__(self) -> None:
+        self.told: list[Callable[[float], None]] = []
+
+    def on_resumed(self, callback: Callable[[float], None]) -> Callable[[], None]:
+        self.told.append(callback)
+        return lambda: self.told.remove(callback)
+
+    def open(self) -> None:
+        for callback in [*self.told]:
+            callback(3600.0)
+
+
+@in_virtual_time
+async def test_f69_after_sleep_a_silent_cloud_is_asked_anew_at_once_and_not_charged():
+    lid, loop = Lid(), asyncio.get_running_loop()
+    copilot = ScriptedTier("copilot", [3600.0], ["again"])
+    loop.call_later(3, lid.open)
+    r = router(copilot, ScriptedTier("cloud"), gate=lid)
+    seen = await read(r, asking())
+    assert (seen.whole.text, seen.reasons("copilot")) == ("again", ["clock_gap", None])
+    assert seen.seconds < 3 + 2
+    assert (await r.store.read(copilot.identity)).failures == 0
+    assert not lid.told
+
+
+@in_virtual_time
+async def test_f69_after_sleep_an_answer_that_goes_on_is_left_alone():
+    lid, loop = Lid(), asyncio.get_running_loop()
+    loop.call_later(3, lid.open)
+    seen = await read(router(ScriptedTier("copilot", ["one ", 3.5, "two ", 10.0, "three"]), gate=lid), asking())
+    assert (seen.whole.text, seen.reasons("copilot")) == ("one two three", [None])
+
+
+@in_virtual_time
+async def test_f69_a_model_on_this_laptop_has_slept_as_well():
+    lid, loop = Lid(), asyncio.get_running_loop()
+    loop.call_later(3, lid.open)
+    seen = await read(router(ScriptedTier("local", [60.0, "cold start"]), gate=lid), asking())
+    assert (seen.whole.text, seen.reasons("local")) == ("cold start", [None])
