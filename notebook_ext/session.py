@@ -149,8 +149,9 @@ class Session:
             yield name, str(values[name]), meaning
 
     def close(self) -> None:
-        """Close what this session opened itself; a gateway that was handed in is its owner's."""
-        if self._own is not None and self._handed_in is None:
+        """Close what this session opened itself. A `BlockingGateway` that was handed in is its owner's; a `Gateway`
+        lives in a thread that was made for it here, and ends with it."""
+        if self._own is not None and self._own is not self._handed_in:
             self._own.close()
         self._own = self._remote = None
 

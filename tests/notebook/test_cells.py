@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import threading
 
 import pytest
 from IPython.core.error import UsageError
@@ -12,6 +13,7 @@ from gateway_core.errors import QuotaUsedUp, TierBroken, TierUnavailable, TierUn
 from gateway_core.testing import ScriptedTier
 from notebook_ext import AIResult, GatewayMagics
 from notebook_ext.arguments import ACTIONS
+from notebook_ext.magics import unregister
 
 FIELDS = [
     "text",
@@ -70,15 +72,23 @@ def test_a_blocking_gateway_can_be_handed_in(notebook):
     assert notebook["answer"].text == "Oslo"
 
 
-def test_a_gateway_that_was_handed_in_outlives_the_magics(notebook):
+def test_a_blocking_gateway_that_was_handed_in_outlives_the_magics(notebook):
     settings = Settings(_env_file=None, ai_gateway_store="memory")
     with BlockingGateway(lambda: Gateway([ScriptedTier("cloud", ["Oslo"])], settings=settings)) as gateway:
         for _ in range(2):
             GatewayMagics(notebook.shell, gateway).register()
             notebook.run("%%ai answer\nCapital of Norway?")
-        notebook.run("%unload_ext notebook_ext")
+        unregister(notebook.shell)
 
         assert gateway.ask("Capital of Norway?").text == notebook["answer"].text == "Oslo"
+
+
+def test_unloading_leaves_no_thread_behind(notebook):
+    notebook.answer_with(ScriptedTier("cloud", ["Oslo"]))
+    notebook.run("%%ai\nCapital of Norway?")
+    unregister(notebook.shell)
+
+    assert "ai-gateway" not in {thread.name for thread in threading.enumerate()}
 
 
 def test_it_works_within_a_running_event_loop(notebook):

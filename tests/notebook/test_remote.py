@@ -184,7 +184,7 @@ def test_a_reply_that_makes_no_sense_is_no_answer(body):
         def log_message(self, *args: Any) -> None: ...
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Wrong)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
+    threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
     try:
         with pytest.raises(ServerUnreachable):
             list(RemoteGateway(f"http://127.0.0.1:{server.server_port}").stream("Capital?"))
