@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from typing import Any
 
 from starlette.responses import Response
@@ -14,10 +14,11 @@ from gateway_core import Done, Gateway, GatewayError, Meta, Reason
 
 from .attention import Attention, Closing, Ended
 from .dialects import Dialect
-from .problems import JSON_HEADERS, RequestRefused, headers_of, problem
+from .problems import JSON_HEADERS, ClientLeft, RequestRefused, headers_of, problem
 
 LONGEST_SILENCE_BEFORE_THE_HEAD = 8.0
 SECONDS_BETWEEN_COMMENTS = 10.0
+LONGEST_WAIT_FOR_A_READER = 120.0  # who takes nothing for so long must not hold a place at a provider
 BACKEND_HEADER = "x-ai-gateway-backend"
 
 
@@ -134,11 +135,15 @@ class _Voice:
 
     async def say(self, part: bytes, *, is_last: bool = False) -> None:
         async with self._one_at_a_time:
-            if not self.has_begun:
-                self.has_begun = True
-                await self._send({"type": "http.response.start", "status": 200, "headers": self._headers})
-            if part or is_last:
-                await self._send({"type": "http.response.body", "body": part, "more_body": not is_last})
+            try:
+                async with asyncio.timeout(LONGEST_WAIT_FOR_A_READER):
+                    if not self.has_begun:
+                        self.has_begun = True
+                        await self._send({"type": "http.response.start", "status": 200, "headers": self._headers})
+                    if part or is_last:
+                        await self._send({"type": "http.response.body", "body": part, "more_body": not is_last})
+            except TimeoutError:
+                raise ClientLeft from None
             self._said_at = self._loop.time()
 
     async def end(self, part: bytes) -> None:
@@ -159,8 +164,12 @@ class _Voice:
             self._timer = self._loop.call_at(due, self._tick)
             return
         if not self._one_at_a_time.locked():  # else the reader is slow, and needs no sign of life
-            self._pulse = self._loop.create_task(self.say(self._idle))
+            self._pulse = self._loop.create_task(self._say_idle())
         self._timer = self._loop.call_later(SECONDS_BETWEEN_COMMENTS, self._tick)
+
+    async def _say_idle(self) -> None:
+        with suppress(ClientLeft):  # the next part will find out
+            await self.say(self._idle)
 
 
 def _ended(attention: Attention) -> GatewayError | None:

@@ -12,7 +12,7 @@ import pytest
 from gateway_core.errors import TierBroken
 from gateway_core.testing import ManualClock, ScriptedTier
 from gateway_core.types import Reason
-from server import intake
+from server import answering, intake
 
 from .calling import JSON, events, gateway, running, shown, until
 
@@ -251,3 +251,13 @@ async def _status(reader: asyncio.StreamReader) -> dict:
             line = await reader.readline()
             if line.startswith(b"data: "):
                 return json.loads(line[6:])
+
+
+async def test_a_reader_who_takes_nothing_any_more_does_not_hold_the_provider(monkeypatch):
+    monkeypatch.setattr(answering, "LONGEST_WAIT_FOR_A_READER", 0.3)
+    copilot = ScriptedTier("copilot", ["x" * 500_000] * 200)
+    async with running(gateway(copilot)) as server:
+        reader, writer = await server.send(server.post("/ai/query", {"prompt": "x", "stream": True}))
+        reader._transport.pause_reading()  # type: ignore[attr-defined]
+        await until(lambda: copilot.cancelled == 1)
+        writer.transport.abort()
