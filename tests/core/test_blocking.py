@@ -5,7 +5,7 @@ import threading
 import pytest
 
 from gateway_core import AllTiersFailed, BlockingGateway, Delta, Done, Gateway, Settings, SettingsInvalid
-from gateway_core.errors import TierUnreachable
+from gateway_core.errors import PromptRefused, TierUnreachable
 from gateway_core.testing import ScriptedTier
 
 SETTINGS = Settings(_env_file=None)
@@ -74,3 +74,14 @@ def test_a_gateway_that_cannot_be_built_says_so_each_time_and_leaves_no_thread_b
                 gateway.health()
 
     assert "ai-gateway" not in {thread.name for thread in threading.enumerate()}
+
+
+@pytest.mark.parametrize(("field", "value"), [("tier", "moon"), ("on_interrupt", "perhaps")])
+def test_a_word_that_does_not_exist_is_the_callers_fault(field, value):
+    with (
+        BlockingGateway(lambda: Gateway([ScriptedTier("copilot")], settings=SETTINGS)) as gateway,
+        pytest.raises(PromptRefused) as refused,
+    ):
+        gateway.ask("hello", **{field: value})
+
+    assert refused.value.field == field

@@ -8,6 +8,7 @@ from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing, suppress
 from typing import Any, TypeVar
 
+import anyio
 import pytest
 
 from gateway_core.circuit import Circuit, CircuitPolicy, CircuitState, MemoryStore
@@ -235,3 +236,17 @@ async def test_what_is_refused_for_ever_is_not_told_as_a_wait():
 
     assert isinstance(seen.error, AllTiersFailed)
     assert seen.error.retry_after is None
+
+
+@in_virtual_time
+async def test_a_probe_whose_scope_is_cancelled_gives_its_place_back():
+    copilot = ScriptedTier("copilot", [TierUnreachable("copilot")], [60], ["back"])
+    ladder = router(copilot, store=SlowStore(), policy=CircuitPolicy(failure_threshold=1, recovery_timeout=10))
+    await read(ladder)
+    await asyncio.sleep(11)
+
+    with anyio.move_on_after(1):
+        await read(ladder)
+    await ladder.settled()
+
+    assert (await read(ladder)).whole.text == "back"
