@@ -8,7 +8,7 @@ from collections.abc import AsyncGenerator, Coroutine, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import asdict, dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 from . import __version__
 from .circuit import CircuitPolicy, CircuitState, CircuitStore, MemoryStore, allow_probe, reset
@@ -23,7 +23,7 @@ from .routing.watch import Limits
 from .settings import Settings
 from .telemetry import Happening, Telemetry, log_happening
 from .tiers.base import Tier, TierInfo
-from .types import Answer, Done, Event, Message, OnInterrupt, Progress, Prompt, Reason
+from .types import Answer, Backend, Done, Event, Message, OnInterrupt, Progress, Prompt, Reason
 
 if TYPE_CHECKING:
     from .connectivity import ConnectivityGate
@@ -285,6 +285,10 @@ class Gateway:
         together; `whole` is for callers that show nothing before the end.
         Raises `PromptRefused`, `AllTiersFailed` or `AnswerInterrupted`.
         """
+        if tier is not None and tier not in get_args(Backend):
+            raise PromptRefused(f"tier must be one of {', '.join(get_args(Backend))}", field="tier")
+        if on_interrupt is not None and on_interrupt not in tuple(OnInterrupt):
+            raise PromptRefused(f"on_interrupt must be one of {', '.join(OnInterrupt)}", field="on_interrupt")
         only_local = self.settings.local_only if local_only is None else local_only or self.settings.local_only
         if only_local and tier in ("copilot", "cloud"):
             raise PromptRefused(

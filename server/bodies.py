@@ -15,6 +15,7 @@ from gateway_core import Document, OnInterrupt, Reason, Upload
 
 from .problems import RequestRefused
 
+MOST_DOCUMENTS = 50_000  # millions of empty ones would hold everybody up
 Backend = Literal["copilot", "cloud", "local"]
 MOST_TOKENS = 10_000_000
 State = Literal["closed", "open", "half_open"]
@@ -86,7 +87,7 @@ class Query(Sent):
 
     prompt: str = Field(description="The question. At most 2,000,000 characters.")
     system: str | None = Field(None, description="Instructions that stand before the conversation.")
-    messages: list[Turn] | None = Field(None, description="Earlier turns, oldest first.")
+    messages: list[Turn] | None = Field(None, fail_fast=True, description="Earlier turns, oldest first.")
     tier: Backend | None = Field(None, description="Ask this tier only: no failover, and a cut is an error.")
     model: str | None = Field(None, max_length=200, description="The model to ask for, where the tier has it.")
     local_only: bool | None = Field(None, description="Nothing leaves this laptop.")
@@ -145,7 +146,9 @@ Item = Annotated[
 class DocumentsQuery(Query):
     """A question, and the documents to answer it from."""
 
-    documents: list[Item] = Field(min_length=1, description="Texts, named texts, or files.")
+    documents: list[Item] = Field(
+        min_length=1, max_length=MOST_DOCUMENTS, fail_fast=True, description="Texts, named texts, or files."
+    )
     max_context_chars: int | None = Field(
         None, ge=1, le=2_000_000, description="Most characters of documents that are sent along; 4000 unless told."
     )

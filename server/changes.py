@@ -40,7 +40,7 @@ class StatusFeed:
 
     def enter(self) -> None:
         self._readers += 1
-        if self._task is None:
+        if self._task is None or self._task.done():
             self._task = asyncio.create_task(self._watch())
 
     async def leave(self) -> None:

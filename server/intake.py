@@ -66,11 +66,11 @@ def parse(model: type[Body], body: bytes) -> Body:
 
 def ignored(body: BaseModel, where: str = "") -> tuple[str, ...]:
     """A note on fields that nobody asked for: they are ignored, but not in silence."""
-    names = [f"{where}{_shown(name)}" for name in _unknown(body)]
+    names = list(_unknown(body))
     if not names:
         return ()
     more = f" and {len(names) - _MOST_NAMES} more" if len(names) > _MOST_NAMES else ""
-    return (f"unknown fields were ignored: {', '.join(names[:_MOST_NAMES])}{more}",)
+    return (f"unknown fields were ignored: {', '.join(where + _shown(n) for n in names[:_MOST_NAMES])}{more}",)
 
 
 def _unknown(body: BaseModel, where: str = "") -> Iterator[str]:

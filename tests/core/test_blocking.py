@@ -8,7 +8,7 @@ import time
 import pytest
 
 from gateway_core import AllTiersFailed, BlockingGateway, Delta, Done, Gateway, Settings, SettingsInvalid
-from gateway_core.errors import TierUnreachable
+from gateway_core.errors import PromptRefused, TierUnreachable
 from gateway_core.testing import ScriptedTier
 
 SETTINGS = Settings(_env_file=None)
@@ -125,3 +125,14 @@ def test_a_forked_child_asks_with_a_gateway_of_its_own():
             finally:
                 os._exit(2)
         assert os.waitpid(child, 0)[1] == 0
+
+
+@pytest.mark.parametrize(("field", "value"), [("tier", "moon"), ("on_interrupt", "perhaps")])
+def test_a_word_that_does_not_exist_is_the_callers_fault(field, value):
+    with (
+        BlockingGateway(lambda: Gateway([ScriptedTier("copilot")], settings=SETTINGS)) as gateway,
+        pytest.raises(PromptRefused) as refused,
+    ):
+        gateway.ask("hello", **{field: value})
+
+    assert refused.value.field == field

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 
 import pytest
 
@@ -197,3 +198,20 @@ async def test_what_was_sent_is_not_repeated(body, field):
         reply = await client.post("/ai/query", content=marked, headers=JSON)
 
     assert "canary" not in reply.text
+
+
+@pytest.mark.parametrize(
+    ("documents", "told"),
+    [
+        pytest.param(b"5," * 2_000_000 + b"5", "documents[0]", id="two million numbers"),
+        pytest.param(b'"",' * 2_000_000 + b'""', "documents", id="two million empty texts"),
+    ],
+)
+async def test_millions_of_wrong_parts_hold_nobody_up(documents, told):
+    body = b'{"prompt":"x","documents":[' + documents + b"]}"
+    begun = time.process_time()
+    async with calling(ScriptedTier("copilot")) as client:
+        reply = await client.post("/ai/query/rag", content=body, headers=JSON)
+
+    assert (reply.status_code, reply.json()["field"]) == (422, told)
+    assert time.process_time() - begun < 5

@@ -8,6 +8,7 @@ from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing, suppress
 from typing import Any, TypeVar
 
+import anyio
 import pytest
 
 from gateway_core.circuit import Circuit, CircuitPolicy, CircuitState, MemoryStore
@@ -18,6 +19,7 @@ from gateway_core.errors import (
     TierUnreachable,
     Unauthorized,
 )
+from gateway_core.routing.gate import OpenGate
 from gateway_core.routing.watch import Limits
 from gateway_core.testing import ScriptedTier
 from gateway_core.tiers.base import Call
@@ -67,19 +69,10 @@ async def test_a_reader_who_leaves_after_the_token_was_renewed_does_not_lock_the
 async def test_a_link_lost_while_a_silent_call_is_closed_is_no_cancelled_request():
     cut: list[Callable[[], None]] = []
 
-    class Gate:
-        def blocked(self, address: Any) -> None:
-            return None
-
+    class Gate(OpenGate):
         def on_cut(self, address: Any, callback: Callable[[], None]) -> Callable[[], None]:
             cut.append(callback)
             return lambda: None
-
-        def heard(self, reason: Any, address: Any) -> None:
-            return
-
-        def suspect_dns(self) -> None:
-            return
 
     class SlowToClose(ScriptedTier):
         async def _play(self, script: Any, call: Call) -> AsyncGenerator[Chunk, None]:
@@ -235,3 +228,17 @@ async def test_what_is_refused_for_ever_is_not_told_as_a_wait():
 
     assert isinstance(seen.error, AllTiersFailed)
     assert seen.error.retry_after is None
+
+
+@in_virtual_time
+async def test_a_probe_whose_scope_is_cancelled_gives_its_place_back():
+    copilot = ScriptedTier("copilot", [TierUnreachable("copilot")], [60], ["back"])
+    ladder = router(copilot, store=SlowStore(), policy=CircuitPolicy(failure_threshold=1, recovery_timeout=10))
+    await read(ladder)
+    await asyncio.sleep(11)
+
+    with anyio.move_on_after(1):
+        await read(ladder)
+    await ladder.settled()
+
+    assert (await read(ladder)).whole.text == "back"
