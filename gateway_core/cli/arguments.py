@@ -35,6 +35,14 @@ Into a pipe the answer is written once it is whole. Who answered, and why, goes 
 """
 
 
+LOGIN_ENDING = """\
+three ways to Copilot
+  gh auth login                     GitHub's own command; its login is used as it is
+  ai-gateway login --with-token     a fine-grained token with the permission "Copilot Requests"
+  ai-gateway login                  a code in the browser; COPILOT_CLIENT_ID names the OAuth app
+"""
+
+
 class Help(argparse.RawDescriptionHelpFormatter):
     """argparse's own, minus the import of shutil for the width of the terminal."""
 
@@ -74,7 +82,32 @@ def parser() -> argparse.ArgumentParser:
     status = command("status", "show who would be asked, and what each other tier lacks")
     status.add_argument("--json", action="store_true", help="what GET /status replies")
     command("reset", "close every circuit and forget every wait")
+    login = command("login", "log in to GitHub Copilot, or check the login that is there", LOGIN_ENDING)
+    login.add_argument("--with-token", action="store_true", help="keep the token that standard input holds")
+    login.add_argument("--no-browser", dest="browser", action="store_false", help="show the address, do not open it")
+    command("logout", "forget the saved login")
+    doctor = command("doctor", "look at tokens, hosts, models, proxy, clock and files, and say what to mend")
+    doctor.add_argument("--live", action="store_true", help="ask a tiny question on each path, and show what was said")
+    _local(command("local", "models and servers on this laptop"))
+    erase = command("erase", "delete conversations, indexes and logins from this laptop")
+    erase.add_argument("--all", action="store_true", help="also circuits, lists of models and confirmed servers")
+    erase.add_argument("--yes", action="store_true", help="do not ask")
     return main
+
+
+def _local(local: argparse.ArgumentParser) -> None:
+    actions = local.add_subparsers(dest="action", metavar="ACTION", title="actions", required=True)
+
+    def action(name: str, summary: str) -> argparse.ArgumentParser:
+        return actions.add_parser(
+            name, help=summary, description=f"{summary}.", formatter_class=Help, allow_abbrev=False
+        )
+
+    action("list", "show the servers and models that are here, and which model suits this laptop")
+    use = action("use", "say yes to a server that was found: from then on prompts may be sent to it")
+    use.add_argument("url", metavar="URL", help="its address, as `local list` shows it")
+    forget = action("forget", "take the yes back")
+    forget.add_argument("url", metavar="URL")
 
 
 def _ask(ask: argparse.ArgumentParser) -> None:

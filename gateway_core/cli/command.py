@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from ..gateway import Gateway
     from ..settings import Settings
 
+# Commands that build what they need themselves, and the modules of this package that run them.
+ALONE = {"erase": "erase", "login": "login", "logout": "login", "doctor": "doctor", "local": "local"}
+
 
 def main(argv: Sequence[str] | None = None, *, build: Callable[[Settings], Gateway] | None = None) -> int:
     """Run one command and return its exit code. `build` makes the gateway; by default the settings say how."""
@@ -66,11 +69,18 @@ def _run(options: Namespace, build: Callable[[Settings], Gateway] | None, termin
 
     try:
         settings = Settings.load()
-        if options.command == "serve":
+        if options.command == "serve":  # which logs in its own way
             from .serve import run
 
             return run(options, settings, terminal)
-        return _with_gateway(options, settings, build, terminal)
+        from .logs import logging_to
+
+        with logging_to(terminal, settings):
+            if options.command in ALONE:
+                from importlib import import_module
+
+                return int(import_module(f".{ALONE[options.command]}", __package__).run(options, settings, terminal))
+            return _with_gateway(options, settings, build, terminal)
     except SettingsInvalid as exc:
         terminal.tell(f"{PROGRAM}: {exc}")
         return USAGE
@@ -80,14 +90,13 @@ def _with_gateway(
     options: Namespace, settings: Settings, build: Callable[[Settings], Gateway] | None, terminal: Terminal
 ) -> int:
     from ..blocking import BlockingGateway
-    from .logs import logging_to
 
     def make() -> Gateway:
         from ..gateway import Gateway
 
         return (build or Gateway.from_settings)(settings)
 
-    with logging_to(terminal, settings), BlockingGateway(make) as gateway:
+    with BlockingGateway(make) as gateway:
         if options.command == "ask":
             from .ask import run as ask
 

@@ -88,6 +88,17 @@ class Terminal:
         if self.out_is_terminal and not self.err_is_terminal:
             self._write(neutral(line) + "\n")
 
+    @property
+    def can_ask(self) -> bool:
+        """Somebody sits at standard input and sees standard error."""
+        return self.err_is_terminal and _is_terminal(self.stdin)
+
+    def ask(self, question: str) -> bool:
+        """True for a plain yes; anything else is no."""
+        assert self.stdin is not None
+        self._tell(neutral(question))
+        return self.stdin.readline().strip().lower() in ("y", "yes")
+
     def give_up(self) -> None:
         """Let the interpreter end without complaining about an output that is gone."""
         try:

@@ -15,7 +15,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from email.utils import parsedate_to_datetime
 from importlib.util import find_spec
-from typing import Any
+from typing import Any, Protocol
 from urllib.parse import urlsplit
 from urllib.request import getproxies_environment, proxy_bypass_environment  # type: ignore[attr-defined]
 
@@ -42,6 +42,13 @@ JSON_LIMIT = 8 * 1024 * 1024
 DRAIN_SECONDS = 0.05
 
 
+class Watch(Protocol):
+    """Sees each request as it leaves and each head as it arrives: for a transcript."""
+
+    async def asked(self, request: httpx.Request) -> None: ...
+    async def answered(self, response: httpx.Response) -> None: ...
+
+
 class Http:
     """Everything clients share: resolver, trust store, proxies of the environment. Makes no connection itself."""
 
@@ -55,6 +62,7 @@ class Http:
         user_agent: str = "ai-gateway",
         connect_timeout: float = 2.0,
         blocked: Callable[[tuple[str, int]], Reason | None] = lambda address: None,
+        watch: Watch | None = None,
     ) -> None:
         """`connect_timeout` holds for look-ups on the side; `blocked` knows addresses to which there is no way."""
         self.clock = clock or SystemClock()
@@ -69,6 +77,7 @@ class Http:
         self._trust = trust
         self._trust_lock = asyncio.Lock()
         self._clients: set[Client] = set()
+        self._watch = watch
 
     def client(self, headers: Mapping[str, str] | None = None) -> Client:
         """A client of its own pool. It follows no redirect, reads no environment and asks for nothing compressed."""
@@ -76,6 +85,8 @@ class Http:
             _Transport(self),
             headers={"accept-encoding": "identity", "user-agent": self.user_agent, **(headers or {})},
         )
+        if self._watch is not None:
+            client.event_hooks = {"request": [self._watch.asked], "response": [self._watch.answered]}
         self._clients.add(client)
         return client
 

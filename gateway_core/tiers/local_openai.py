@@ -100,7 +100,9 @@ class LocalOpenAITier(TierDefaults):
     def missing(self) -> Missing | None:
         if self.base_url is not None:
             return None
-        return Missing("no other local server is set up", "set LOCAL_BASE_URL")
+        return Missing(
+            "no other local server is set up", 'set LOCAL_BASE_URL, or see what runs here: "ai-gateway local list"'
+        )
 
     def refuses(self, prompt: Prompt) -> str | None:
         return None

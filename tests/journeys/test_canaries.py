@@ -529,3 +529,36 @@ async def test_the_search_finds_what_leaks(log: LogFile):
     leaks.look("log", log.text(), *TOKENS)
     leaks.look_at_value("a value", {"key": DOOR}, *TOKENS)
     assert {place.partition(" ")[0] for place in leaks.places} == {CLOUD, COPILOT, DOOR, CONTENTS[0]}
+
+
+@pytest.mark.parametrize("fault", ["ok", "status_500", "html_200", "bad_json", "reset_after_request", "hang"])
+@pytest.mark.parametrize("path", ["/login/device/code", "/login/oauth/access_token", "/copilot_internal/user"])
+def test_a_login_leaves_its_token_in_its_own_file_and_nowhere_else(
+    providers: Providers,
+    log: LogFile,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    path: str,
+    fault: str,
+):
+    if fault == "hang":
+        monkeypatch.setattr("gateway_core.tiers.copilot.login.ASK_LIMIT", 0.2)
+        monkeypatch.setattr("gateway_core.tiers.copilot.account.LOOK_LIMIT", 0.2)
+    for name, value in {**providers.settings, "copilot_client_id": "Ov23liOURS", "log_level": "DEBUG"}.items():
+        monkeypatch.setenv(name.upper(), str(value))
+    monkeypatch.delenv("GITHUB_COPILOT_TOKEN")
+    providers.copilot.configure("device", {"interval": 0.01, "token": COPILOT})
+    providers.copilot.script(f"{fault}@{path}")
+    commands = [["login"], ["status"], ["status", "--json"], ["doctor", "--live"], ["logout"]]
+    state, leaks = Settings().ai_gateway_state_dir, Leaks()
+    for command in commands:
+        main(command)
+        for file, content in files_below(state):
+            if file.name != "copilot.json":
+                leaks.look(file.name, content, COPILOT)
+    shown = capsys.readouterr()
+    leaks.look("standard output", shown.out, COPILOT)
+    leaks.look("standard error", shown.err, COPILOT)
+    leaks.look("the log", log.text(), COPILOT)
+    assert leaks.places == []
+    assert not (state / "copilot.json").exists()

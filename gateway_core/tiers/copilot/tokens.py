@@ -98,6 +98,12 @@ async def ask_gh(host: str) -> str | None:
     return out.decode("utf-8", "replace").strip() or None if process.returncode == 0 else None
 
 
+def _fault_of(token: Token | None) -> str:
+    if token is None:
+        return ""
+    return CLASSIC_REFUSED[0] if token.kind is Kind.CLASSIC else "" if token.secret.can_be_sent else NOT_SENDABLE[0]
+
+
 class TokenSources:
     """Finds the token to use. Nothing is read before `look`; `look` is cheap when warm."""
 
@@ -146,6 +152,19 @@ class TokenSources:
             self._looking = asyncio.create_task(self._search())
         await asyncio.wait([self._looking], timeout=PATIENCE if not anew else GH_LIMIT + PATIENCE)
         return self.current
+
+    async def survey(self) -> list[tuple[str, Token | None, str]]:
+        """Every source in order, also those that a better one hides: its name, its token, what is wrong with it."""
+        names = ("COPILOT_GITHUB_TOKEN", "GITHUB_COPILOT_TOKEN", "GH_COPILOT_TOKEN")
+        rows: list[tuple[str, Token | None]] = [*zip(names, self._first, strict=True)]
+        for name, source in (
+            ("ai-gateway login", self._saved),
+            ("gh auth token", self._from_gh),
+            ("editor login", self._from_editors),
+        ):
+            rows += [(name, token) for token in await source()] or [(name, None)]
+        rows += zip(("GH_TOKEN", "GITHUB_TOKEN"), self._last, strict=True)
+        return [(name, token, _fault_of(token)) for name, token in rows]
 
     def refuse(self, token: Token) -> None:
         """This token does not work: another source is tried from the next request on."""

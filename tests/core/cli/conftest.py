@@ -1,5 +1,6 @@
 """A command line over scripted tiers: in this process, or in one of its own with pipes or a terminal."""
 
+import asyncio
 import io
 import json
 import os
@@ -51,6 +52,16 @@ def cli(capsys, monkeypatch):
         build = None if tiers is None else lambda settings: Gateway(tiers, settings=settings)
         code = main(argv, build=build)
         return Ran(code, *capsys.readouterr())
+
+    return run
+
+
+@pytest.fixture
+def cli_in_thread(cli):
+    """`cli` for tests that have an event loop of their own."""
+
+    async def run(*argv: str) -> Ran:
+        return await asyncio.to_thread(cli, *argv)
 
     return run
 
