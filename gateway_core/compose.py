@@ -22,6 +22,7 @@ LONGEST_PROMPT = 2_000_000  # characters
 LEAST_CONTEXT = 200  # characters: less is no help to anybody
 QUOTES = 3
 QUOTE_CHARS = 400
+MOST_TOLD = 8  # names in one note
 REMINDER = "Answer from the numbered passages above and cite them like [1]."
 ROLES = ("system", "user", "assistant", "tool")
 
@@ -85,7 +86,8 @@ class Composer:
         first, beside = fitted(max_context_chars)
 
         def refit(max_chars: int) -> Prompt:
-            return fitted(max(LEAST_CONTEXT, min(max_context_chars, max_chars - beside)))[0]
+            smaller = fitted(max(LEAST_CONTEXT, min(max_context_chars, max_chars - beside)))[0]
+            return replace(smaller, notes=(*smaller.notes, *_dropped(first.sources, smaller.sources)))
 
         return replace(first, refit=refit)
 
@@ -126,6 +128,21 @@ def _with_context(question: str, packed: PackedContext) -> str:
     from .rag import instructions
 
     return f"{instructions(packed.nonce)}\n\n{packed.text}\n\nQuestion: {question}\n\n{REMINDER}"
+
+
+def _dropped(before: Sequence[Source], kept: Sequence[Source]) -> list[str]:
+    """What a smaller window had no room for, by name and place."""
+    from .rag.cite import tidy
+
+    gone = [
+        f"{tidy(s.document)} {s.place or f'at {s.start:,}'}"
+        for s in before
+        if not any(k.document == s.document and k.start < s.end and s.start < k.end for k in kept)
+    ]
+    if not gone:
+        return []
+    more = f" and {len(gone) - MOST_TOLD:,} more" if len(gone) > MOST_TOLD else ""
+    return [f"no room in this tier's window for: {', '.join(gone[:MOST_TOLD])}{more}"]
 
 
 def _documents(sent: Sequence[Sent], progress: Progress | None) -> tuple[tuple[Document, ...], list[str]]:

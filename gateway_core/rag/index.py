@@ -17,6 +17,7 @@ from .embed import Candidate
 from .fulltext import BlockTable, Row, new_table
 from .pack import Packer, Span, best_quotes
 from .passages import DocumentId, Mode, PackedContext, Passage, Quote
+from .places import longest_place, parts, place_of
 from .rank import DEFAULT, Block, Query, Unit, Weights, query_keys, rank_documents, rank_units, rarity, wanted
 from .split import BLOCK, blocks
 from .words import keys_of, stems, words
@@ -114,7 +115,7 @@ class PassageIndex:
                     end=end,
                     text=document.text[start:end],
                     score=span.score,
-                    place=document.place_of(start),
+                    place=place_of(document, start, end),
                 )
             )
         return found
@@ -218,11 +219,13 @@ class PassageIndex:
     def _whole(self, max_chars: int, nonce: str) -> PackedContext | None:
         if sum(len(d.text) for d in self.documents) + cite.frame_length(nonce) > max_chars:
             return None
-        spans = [Span(at, 0, len(d.text)) for at, d in enumerate(self.documents) if d.text.strip()]
-        text, passages = self._written(spans, nonce, "whole")
-        if len(text) > max_chars:
-            return None
-        return PackedContext(text, passages, tuple(_warnings(passages)), nonce, "whole")
+        by_part = [Span(at, start, end) for at, d in enumerate(self.documents) for start, end in parts(d)]
+        by_document = [Span(at, 0, len(d.text)) for at, d in enumerate(self.documents) if d.text.strip()]
+        for spans in (by_part, by_document):
+            text, passages = self._written(spans, nonce, "whole")
+            if len(text) <= max_chars:
+                return PackedContext(text, passages, tuple(_warnings(passages)), nonce, "whole")
+        return None
 
     def _context(self, spans: list[Span], max_chars: int, nonce: str, mode: Mode, repeated: int = 0) -> PackedContext:
         text, passages = self._written(spans, nonce, mode)
@@ -242,7 +245,7 @@ class PassageIndex:
         for n, span in enumerate(spans, 1):
             document = self.documents[span.document]
             start, end = self._trimmed(span)
-            text, place = document.text[start:end], document.place_of(start)
+            text, place = document.text[start:end], place_of(document, start, end)
             new = span.document != before
             before = span.document
             name = self._corpus.name(span.document)
@@ -277,7 +280,7 @@ class PassageIndex:
     def _cost(self, at: int, offset: int, with_name: bool, mode: Mode) -> int:
         document = self.documents[at]
         name, card = (self._corpus.name(at), self._card(at, mode)) if with_name else ("", "")
-        return len(cite.label(0, "", name, document.place_of(offset), card)) - len(cite.label(0, ""))
+        return len(cite.label(0, "", name, longest_place(document, offset), card)) - len(cite.label(0, ""))
 
     def _text(self, at: int) -> str:
         return self.documents[at].text

@@ -110,7 +110,7 @@ class Packer:
     def _passage_at(self, edge: int, beyond: int) -> int | None:
         """The passage that a new one would touch beyond its edge."""
         passage = self._owner.get(beyond)
-        if passage is None or passage == _REPEATED or self._units[beyond].run != self._units[edge].run:
+        if passage is None or passage == _REPEATED or not _belong_together(self._units[beyond], self._units[edge]):
             return None
         return passage
 
@@ -132,17 +132,31 @@ def best_first(units: Sequence[Unit]) -> list[int]:
     return sorted(matching, key=lambda at: (-units[at].score, at))
 
 
-def grow(units: Sequence[Unit], at: int, taken: dict[int, int], goal: int) -> tuple[int, int]:
-    """The units around `at`, better neighbour first, while they stay within `goal` characters."""
+def _belong_together(one: Unit, other: Unit) -> bool:
+    """Whether a passage may hold both, when everything between them is in it."""
+    return one.run == other.run and one.part == other.part
+
+
+def _in_one_row(one: Unit, other: Unit) -> bool:
+    return _belong_together(one, other) and one.row == other.row
+
+
+def grow(
+    units: Sequence[Unit],
+    at: int,
+    taken: dict[int, int],
+    goal: int,
+    together: Callable[[Unit, Unit], bool] = _belong_together,
+) -> tuple[int, int]:
+    """The units around `at`, better neighbour first, while they stay `together` and within `goal` characters."""
     low = high = at
-    run = units[at].run
     while True:
         size = units[high].end - units[low].start
         sides = [
             (units[side].score, side)
             for side in (low - 1, high + 1)
             if 0 <= side < len(units)
-            and units[side].run == run
+            and together(units[side], units[at])
             and side not in taken
             and size + units[side].end - units[side].start <= goal
         ]
@@ -175,7 +189,9 @@ class Said:
 
 
 def best_quotes(units: Sequence[Unit], k: int, max_chars: int, text_of: Callable[[int], str]) -> list[Span]:
-    """The `k` best short runs of units, best first; none overlaps another or says the same again."""
+    """The `k` best short runs of units, best first; none overlaps another, says the same again, or
+    runs over two places.
+    """
     taken: dict[int, int] = {}
     said = Said()
     found: list[Span] = []
@@ -184,7 +200,7 @@ def best_quotes(units: Sequence[Unit], k: int, max_chars: int, text_of: Callable
             break
         if at in taken:
             continue
-        low, high = grow(units, at, taken, max_chars)
+        low, high = grow(units, at, taken, max_chars, _in_one_row)
         taken.update(dict.fromkeys(range(low, high + 1), at))
         end = min(units[high].end, units[low].start + max_chars)
         quote = text_of(units[low].document)[units[low].start : end]

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from itertools import chain, pairwise
 
 from .corpus import Corpus
+from .places import walls
 from .split import units
 from .words import Style, content_words, stems, words
 
@@ -55,7 +56,10 @@ class Block:
 
 @dataclass(slots=True)
 class Unit:
-    """A span of a candidate block. Units of the same `run` follow each other without a gap."""
+    """A span of a candidate block. Units of the same `run` follow each other without a gap.
+
+    `part` and `row` number the places they stand in: no unit runs over two of them.
+    """
 
     document: int
     start: int
@@ -64,6 +68,8 @@ class Unit:
     hits: Counts
     length: int
     score: float = 0.0
+    part: int = 0
+    row: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,16 +188,21 @@ def rank_units(
 def _units_of(blocks: Sequence[Block], corpus: Corpus, hits: Mapping[Style, _Hits]) -> tuple[list[Unit], list[Block]]:
     found: list[Unit] = []
     block_of: list[Block] = []
+    part = row = 0
     run, last = -1, None
     for block in sorted(blocks, key=lambda b: b.number):
         if last is None or block.number != last.number + 1 or block.document != last.document:
             run += 1
         last = block
-        text = corpus.documents[block.document].text
+        document = corpus.documents[block.document]
+        text, form = document.text, corpus.outlines[block.document].form
         count = hits[corpus.styles[block.document]].count
-        for start, end in units(text, block.start, block.end, corpus.outlines[block.document].form):
-            found.append(Unit(block.document, start, end, run, *count(text[start:end])))
-            block_of.append(block)
+        begin = block.start
+        for wall, is_part in (*walls(document, block.start, block.end), (block.end, False)):
+            for start, end in units(text, begin, wall, form):
+                found.append(Unit(block.document, start, end, run, *count(text[start:end]), part=part, row=row))
+                block_of.append(block)
+            begin, part, row = wall, part + is_part, row + (wall < block.end)
     return found, block_of
 
 

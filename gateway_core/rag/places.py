@@ -1,0 +1,53 @@
+"""Where one place of a document ends and the next begins, so that what is cited stands where it is said to stand.
+
+A *part* (a page, a slide, a section, a cell of a notebook) is never left by a passage. The *rows* of a table follow
+each other freely in a passage, but are quoted one by one. The *lines* of code and data belong together.
+"""
+
+from __future__ import annotations
+
+import re
+from bisect import bisect_left
+from collections.abc import Iterator
+from operator import itemgetter
+
+from ..types import Document
+
+_LINE = re.compile(r"line \d+")
+_ROW = re.compile(r"row \d+|header|sheet .*![A-Z]{1,3}\d+")
+_COMMON = re.compile(r"row |line |sheet .*!")
+_OFFSET = itemgetter(0)
+
+
+def walls(document: Document, start: int, end: int) -> Iterator[tuple[int, bool]]:
+    """The offsets in `[start, end)` where a row or a part begins; true for a part."""
+    places = document.places
+    for at in range(bisect_left(places, start, key=_OFFSET), len(places)):
+        offset, place = places[at]
+        if offset >= end:
+            return
+        if not _LINE.fullmatch(place):
+            yield offset, not _ROW.fullmatch(place)
+
+
+def parts(document: Document) -> list[tuple[int, int]]:
+    """The spans of the document's parts, those without text left out; they cover all of its text."""
+    text = document.text
+    starts = [0, *(offset for offset, is_part in walls(document, 1, len(text)) if is_part)]
+    ends = [*starts[1:], len(text)]
+    return [(start, end) for start, end in zip(starts, ends, strict=True) if text[start:end].strip()]
+
+
+def place_of(document: Document, start: int, end: int) -> str | None:
+    """What a span covers: `p. 12`, or `row 40 to 52` where it runs over several places."""
+    first, last = document.place_of(start), document.place_of(max(start, end - 1))
+    if first is None or last is None or first == last or last.startswith(f"{first}!"):
+        return first or last
+    shared = _COMMON.match(first)
+    return f"{first} to {last.removeprefix(shared.group()) if shared else last}"
+
+
+def longest_place(document: Document, offset: int) -> str | None:
+    """About the longest place that a passage from there on can be said to cover: what a label has to have room for."""
+    place = document.place_of(offset)
+    return f"{place} to {place[-5:]}" if place and (_LINE.fullmatch(place) or _ROW.fullmatch(place)) else place
