@@ -133,6 +133,7 @@ class Gateway:
         self.network = network
         self._http = http
         self._epoch = 0
+        self._trouble_told: str | None = None
         self._quota_looks: dict[str, float] = {}
         self._beside: set[asyncio.Task[Any]] = set()  # work that no request waits for
         self.telemetry.listen(self._warm_when_needed)
@@ -323,8 +324,16 @@ class Gateway:
             async with aclosing(self.router.stream(ask)) as events:
                 async for event in events:
                     if isinstance(event, Done):
-                        event = Done(self.composer.checked(ask.prompt, event.answer))
+                        event = Done(self._told_of_trouble(self.composer.checked(ask.prompt, event.answer)))
                     yield event
+
+    def _told_of_trouble(self, answer: Answer) -> Answer:
+        """One note, the first time that circuits cannot be shared."""
+        trouble = self.router.store.trouble
+        if trouble is None or trouble == self._trouble_told:
+            return answer
+        self._trouble_told = trouble
+        return replace(answer, notes=(*answer.notes, trouble))
 
     async def ask(self, prompt: str | None, **options: Any) -> Answer:
         """The whole answer; options as for `stream`. A cut makes the next tier answer from the start, unless
@@ -368,9 +377,11 @@ class Gateway:
             available = step.skip is None and not is_open and info.configured
             tiers.append(TierStatus(rung.backend, rung.mode, available, circuit, info, why, step.cure or info.cure))
         store = self.router.store
+        await store.read("")  # so that trouble with it is known even if no tier has a circuit
         notes = [store.trouble] if store.trouble else []
         network = str(self.network.state.value) if self.network is not None else "online"
-        return Status(__version__, tuple(tiers), network, store.kind, tuple(notes))
+        kept_in = "memory" if store.trouble else store.kind
+        return Status(__version__, tuple(tiers), network, kept_in, tuple(notes))
 
     async def health(self) -> Health:
         """Whether the next plain request would find somebody, tier by tier."""

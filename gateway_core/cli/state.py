@@ -36,6 +36,8 @@ def status(options: Namespace, gateway: BlockingGateway, settings: Settings, ter
 def reset(options: Namespace, gateway: BlockingGateway, settings: Settings, terminal: Terminal) -> int:
     if settings.ai_gateway_url is None:
         gateway.reset()
+        for note in gateway.status().notes:
+            terminal.tell(in_one_line(note))
         if settings.ai_gateway_store == "memory":
             terminal.tell(
                 "AI_GATEWAY_STORE=memory: a running gateway keeps circuits of its own; set AI_GATEWAY_URL to reset it"
