@@ -125,7 +125,9 @@ def _login(rest: list[str], magics: GatewayMagics) -> None:
     _nothing_more("login", rest)
     show(
         magics.shell,
-        "Sign in from a terminal, once; this notebook uses the login with its next question:\n  gh auth login",
+        "Sign in from a terminal, once; this notebook uses the login with its next question:\n"
+        "  ai-gateway login   (checks the login of gh, or takes a token or a code)\n"
+        "  gh auth login      (GitHub's own command)",
     )
 
 

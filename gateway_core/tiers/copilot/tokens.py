@@ -68,7 +68,7 @@ CLASSIC_REFUSED = (
     'run "gh auth login", or make a fine-grained token with the permission "Copilot Requests"',
 )
 NOT_SENDABLE = ("the token holds a character that no token has", "copy it once more")
-NONE_FOUND = ("no GitHub token", 'run "gh auth login", or set GITHUB_COPILOT_TOKEN')
+NONE_FOUND = ("no GitHub token", 'run "ai-gateway login" or "gh auth login", or set GITHUB_COPILOT_TOKEN')
 
 RunGh = Callable[[str], Awaitable[str | None]]
 
