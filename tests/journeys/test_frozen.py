@@ -104,3 +104,15 @@ async def test_f69_a_model_on_this_laptop_has_slept_as_well():
     loop.call_later(3, lid.open)
     seen = await read(router(ScriptedTier("local", [60.0, "cold start"]), gate=lid), asking())
     assert (seen.whole.text, seen.reasons("local")) == ("cold start", [None])
+
+
+@in_virtual_time
+async def test_f69_after_sleep_half_an_answer_is_carried_on_by_the_next_tier():
+    lid, loop = Lid(), asyncio.get_running_loop()
+    loop.call_later(3, lid.open)
+    copilot, cloud = ScriptedTier("copilot", ["Half ", 3600.0]), ScriptedTier("cloud", ["and half."])
+    r = router(copilot, cloud, gate=lid)
+    seen = await read(r, asking())
+    assert (seen.whole.text, seen.reasons("copilot")) == ("Half and half.", ["clock_gap"])
+    assert seen.seconds < 3 + 2
+    assert (await r.store.read(copilot.identity)).failures == 0

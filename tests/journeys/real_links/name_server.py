@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import struct
 import threading
+from contextlib import suppress
 from ipaddress import ip_address
 
 _HEAD = struct.Struct("!HHHHHH")
@@ -40,7 +41,8 @@ class NameServer:
             name, kind, end = _read(question)
             self.asked.append(name)
             if not self.silent:
-                self._socket.sendto(self._reply(question, name, kind, end), whose)
+                with suppress(OSError):  # no way back to who asked, just now
+                    self._socket.sendto(self._reply(question, name, kind, end), whose)
 
     def _reply(self, question: bytes, name: str, kind: int, end: int) -> bytes:
         known = self.records.get(name)

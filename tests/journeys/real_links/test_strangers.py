@@ -14,8 +14,8 @@ import pytest
 
 from gateway_core.testing.simulators import DEFAULT_ANSWER as WHOLE
 
-from .conftest import World
 from .wires import STALLED
+from .world import World
 
 PROXY = f"http://{STALLED}:3128"
 MEGABYTE = 1024 * 1024

@@ -14,8 +14,8 @@ import pytest
 from gateway_core.testing.simulators import DEFAULT_ANSWER as WHOLE
 
 from .certificates import Authority
-from .conftest import World
 from .wires import COPILOT, NOWHERE_6, STALLED
+from .world import World
 
 
 def went_on_to_the_cloud(heard, reason: str, *, within: float) -> None:
@@ -76,6 +76,7 @@ def test_f30_a_wrong_certificate_is_never_accepted(world: World, wrong: str):
 
 
 def test_f31_an_authority_counts_only_if_the_system_trusts_it(world: World, tmp_path):
+    world.copilot.token_delay = 0.0
     assert world.laptop.ask().backend == "copilot"
     stranger = Authority(tmp_path).bundle
     heard = world.build({"SSL_CERT_FILE": str(stranger)}).ask()
@@ -120,6 +121,7 @@ def test_f34_names_that_were_known_a_moment_ago_still_serve(world: World):
     world.laptop.ask()
     world.copilot.drop_connections()
     world.names.silent = True
+    world.copilot.token_delay = 0.0
     assert world.laptop.ask().backend == "copilot"
 
 

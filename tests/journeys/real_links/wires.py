@@ -24,14 +24,14 @@ _NETWORK_NAMESPACE = 0x40000000
 
 _FAR_END = f"""\
 link set lo up
-address add {COPILOT}/32 dev lo
-address add {STALLED}/32 dev lo
-address add {CLOUD}/32 dev lo
-address add {NAME_SERVER}/32 dev lo
-address add 10.78.0.1/24 dev wire1
-address add fd78::1/64 dev wire1 nodad
+address replace {COPILOT}/32 dev lo
+address replace {STALLED}/32 dev lo
+address replace {CLOUD}/32 dev lo
+address replace {NAME_SERVER}/32 dev lo
 link set wire1 up
-route add 10.79.0.0/24 via 10.78.0.2
+address replace 10.78.0.1/24 dev wire1
+address replace fd78::1/64 dev wire1 nodad
+route replace 10.79.0.0/24 via 10.78.0.2
 """
 _NEAR_END = """\
 link set lo up
@@ -57,6 +57,14 @@ def cannot() -> str | None:
     for program, package in (("ip", "iproute2"), ("nft", "nftables"), ("openssl", "openssl")):
         if shutil.which(program) is None:
             return f"needs `{program}` (Debian: apt-get install {package})"
+    trial = f"links{os.getpid()}-trial"
+    try:
+        run("ip", "netns", "add", trial)
+        run("ip", "netns", "exec", trial, "nft", "list", "ruleset")
+    except subprocess.CalledProcessError as exc:
+        return f"network namespaces or packet filters are not allowed here: {exc.stderr.strip()}"
+    finally:
+        subprocess.run(["ip", "netns", "delete", trial], capture_output=True, check=False, timeout=30)
     return None
 
 
@@ -71,26 +79,21 @@ class Wires:
         self.laptop, self.internet = f"{name}-laptop", f"{name}-internet"
         self._etc = Path("/etc/netns") / self.laptop
 
-    def claim(self) -> None:
-        """Make the namespaces; `subprocess.CalledProcessError` where they, or packet filters, are not allowed."""
+    def build(self) -> None:
         for namespace in (self.laptop, self.internet):
             run("ip", "netns", "add", namespace)
-            run("ip", "netns", "exec", namespace, "nft", "list", "ruleset")
-
-    def build(self) -> None:
         run("ip", "-n", self.laptop, "link", "add", "wire0", "type", "veth", "peer", "name", "wire1",
             "netns", self.internet)  # fmt: skip
         self._etc.mkdir(parents=True, exist_ok=True)
         (self._etc / "resolv.conf").write_text(f"search .\nnameserver {NAME_SERVER}\n")
         (self._etc / "hosts").write_text("127.0.0.1 localhost\n")
-        run("ip", "-n", self.internet, "-batch", "-", text=_FAR_END)
         self.restore()
 
     def restore(self) -> None:
         """Every link up, every address and route in place, nothing filtered."""
         for namespace in (self.laptop, self.internet):
             run("ip", "netns", "exec", namespace, "nft", "flush", "ruleset")
-        run("ip", "-n", self.internet, "link", "set", "wire1", "up")
+        run("ip", "-n", self.internet, "-batch", "-", text=_FAR_END)
         run("ip", "-n", self.laptop, "-batch", "-", text=_NEAR_END)
         run("ip", "netns", "exec", self.internet, "nft", "-f", "-", text=_DROP_IPV6)
 
