@@ -7,7 +7,7 @@ reminder follows the question, because small models heed what they read last.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -40,21 +40,47 @@ class NumberedQuote:
     place: str | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Material:
+    """Documents as they were read, ready to be asked. `told`: what could not be read of them."""
+
+    texts: tuple[Document, ...]
+    told: tuple[str, ...]
+    index: PassageIndex
+
+
+@dataclass(frozen=True, slots=True)
+class Advice:
+    """What a helper says of the passages that words found: boosts by candidate number, and what to tell the user."""
+
+    boosts: Mapping[int, float] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+
+NO_ADVICE = Advice()
+
+
 class Composer:
     """Makes prompts, and checks answers against what was sent. Keeps the indexes of the last sets of documents."""
 
     def __init__(self, index: Callable[[Sequence[Document]], PassageIndex] | None = None) -> None:
         self._index = index or _new_index
 
+    def read(self, documents: Sequence[Sent], progress: Progress | None = None) -> Material:
+        """Read the documents and hand out their index. Raises `PromptRefused` when none of them can be read."""
+        texts, told = _documents(documents, progress)
+        return Material(texts, tuple(told), self._index(texts))
+
     def compose(
         self,
         question: str | None,
         *,
-        documents: Sequence[Sent] | None = None,
+        documents: Sequence[Sent] | Material | None = None,
         system: str | None = None,
         messages: Sequence[Message | Mapping[str, Any]] = (),
         max_context_chars: int = 4000,
         progress: Progress | None = None,
+        advice: Advice = NO_ADVICE,
     ) -> Prompt:
         """Raises `PromptRefused` naming the field. Reads files and indexes: not quick when they are large.
 
@@ -69,17 +95,21 @@ class Composer:
         turns = (*_system(system), *_earlier(messages))
         if documents is None:
             return Prompt((*turns, Message("user", question)), question=question)
-        texts, told = _documents(documents, progress)
-        index = self._index(texts)
+        material = documents if isinstance(documents, Material) else self.read(documents, progress)
+        told = (*material.told, *advice.notes)
 
         def fitted(context_chars: int) -> tuple[Prompt, int]:
-            packed = index.pack(question, context_chars)
+            packed = material.index.pack(question, context_chars, boosts=advice.boosts)
             sources = tuple(
                 Source(p.n, p.name or str(p.document), p.start, p.end, p.text, place=p.place) for p in packed.passages
             )
             message = Message("user", _with_context(question, packed))
             prompt = Prompt(
-                (*turns, message), question=question, documents=texts, sources=sources, notes=(*told, *packed.notes)
+                (*turns, message),
+                question=question,
+                documents=material.texts,
+                sources=sources,
+                notes=(*told, *packed.notes),
             )
             return prompt, prompt.chars - len(packed.text)
 

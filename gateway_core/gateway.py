@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, get_args
 from . import __version__
 from .circuit import CircuitPolicy, CircuitState, CircuitStore, MemoryStore, allow_probe, reset
 from .clock import Clock, SystemClock
-from .compose import Composer, Sent
+from .compose import Composer, Sent, readable
 from .deadline import Deadline
 from .discretion import Discreet
 from .errors import ONE_HOUR, PromptRefused
@@ -27,6 +27,7 @@ from .types import Answer, Backend, Done, Event, Message, OnInterrupt, Progress,
 
 if TYPE_CHECKING:
     from .connectivity import ConnectivityGate
+    from .reranking import Reranker
     from .tiers.http import Http
 
 
@@ -126,6 +127,7 @@ class Gateway:
         network: ConnectivityGate | None = None,
         http: Http | None = None,
         composer: Composer | None = None,
+        reranker: Reranker | None = None,
     ) -> None:
         self.settings = settings or Settings.load()
         self.clock = clock or SystemClock()
@@ -140,6 +142,7 @@ class Gateway:
         if network is not None and http is not None:  # what is asked again must not meet another dead connection
             network.on_resumed(lambda gap: self._do_beside(http.renew()))
         self.composer = composer or Composer()
+        self._reranker = reranker
         chosen = self.settings
         limits = Limits(
             chosen.connect_timeout, chosen.first_token_timeout, chosen.stall_timeout, chosen.thinking_timeout
@@ -163,6 +166,7 @@ class Gateway:
         """The gateway the settings describe. Nothing is contacted before the first request."""
         from .connectivity import ConnectivityGate
         from .rag import IndexCache
+        from .reranking import build_reranker
         from .tiers import build_rungs
         from .tiers.http import Http
 
@@ -179,15 +183,18 @@ class Gateway:
             blocked=network.blocked,
         )
         network.on_links(http.drop_lost)
+        rungs = build_rungs(chosen, clock, http, composer.quotes)
+        store = _store(chosen, clock, telemetry)
         return cls(
-            build_rungs(chosen, clock, http, composer.quotes),
+            rungs,
             network=network,
             http=http,
             settings=chosen,
             clock=clock,
-            store=_store(chosen, clock, telemetry),
+            store=store,
             telemetry=telemetry,
             composer=composer,
+            reranker=build_reranker(chosen, rungs, store, clock, network),
         )
 
     async def __aenter__(self) -> Gateway:
@@ -299,18 +306,26 @@ class Gateway:
         deadline = Deadline.after(
             self.settings.request_deadline if deadline_s is None else deadline_s, self.clock
         )  # reading files counts
+        context_chars = max_context_chars or self.settings.max_context_chars
         composed = partial(
             self.composer.compose,
             prompt,
-            documents=documents,
             system=system,
             messages=messages,
-            max_context_chars=max_context_chars or self.settings.max_context_chars,
+            max_context_chars=context_chars,
             progress=progress,
         )
         with Discreet():
             await self._ready()
-            asked = composed() if documents is None else await asyncio.to_thread(composed)
+            if documents is None:
+                asked = composed()
+            elif self._reranker is None or prompt is None or not readable(prompt, "prompt").strip():
+                asked = await asyncio.to_thread(composed, documents=documents)
+            else:
+                material = await asyncio.to_thread(self.composer.read, documents, progress)
+                stays_here = only_local or tier == "local"
+                advice = await self._reranker.advice(prompt, material.index, context_chars, stays_here=stays_here)
+                asked = await asyncio.to_thread(composed, documents=material, advice=advice)
             policy = OnInterrupt(on_interrupt) if on_interrupt else None if whole else self.settings.on_interrupt
             ask = Ask(
                 id=id or f"ans_{secrets.token_hex(8)}",

@@ -202,6 +202,15 @@ class Settings(BaseSettings):
     max_context_chars: int = Field(
         4000, ge=200, le=2_000_000, description="Characters of documents sent with a question."
     )
+    rag_embeddings: Literal["off", "cloud", "local"] = Field(
+        "off", description="Who helps to order passages by embeddings: nobody, the cloud, or Ollama on this laptop."
+    )
+    rag_embedding_model: str | None = Field(
+        None, description="Embedding model; unset: the cloud's small one, or the one that Ollama has installed."
+    )
+    rag_embedding_timeout: float | None = Field(
+        None, gt=0, le=60, description="For the embeddings of one question; unset: 0.8 in a cloud, 2 on this laptop."
+    )
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("WARNING", description="How much is logged.")
 
     # The gateway itself

@@ -11,7 +11,7 @@ from ..errors import AllTiersFailed, AnswerInterrupted, PromptRefused
 from ..replies import problem_of, reply_of
 from ..types import Answer, Delta, Done, Event, Meta, SegmentStarted
 from .exits import ANSWERED, NOT_ANSWERED, STOPPED, USAGE
-from .reading import STANDARD_INPUT, documents_from, prompt_from
+from .reading import STANDARD_INPUT, Loading, documents_from, prompt_from
 from .telling import as_json, byline, is_notable, nobody_answered, reason_words, source_lines
 from .terminal import Terminal
 
@@ -48,6 +48,7 @@ def _events(options: Namespace, gateway: BlockingGateway, terminal: Terminal, is
         deadline_s=options.deadline,
         on_interrupt=options.on_interrupt,
         max_context_chars=options.max_context_chars,
+        progress=Loading(terminal),
         whole=not is_streamed,
     )
 

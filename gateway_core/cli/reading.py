@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TextIO
 
 from ..errors import PromptRefused
 from ..types import Document, Reason
+from .terminal import Terminal, in_one_line
 
 LONGEST_PROMPT = 8_000_000  # bytes: two million characters, each at its widest
 LONGEST_DOCUMENT = 32_000_000  # bytes
 STANDARD_INPUT = "-"
+LONG = 0.5  # seconds of silence that nobody wonders about
 
 
 def prompt_from(argument: str | None, stdin: TextIO | None, *, is_taken: bool) -> str:
@@ -35,6 +38,21 @@ def documents_from(names: Sequence[str], stdin: TextIO | None) -> list[Document 
     if names.count(STANDARD_INPUT) > 1:
         raise PromptRefused("standard input can be only one document", field="documents")
     return [_from_standard_input(stdin) if name == STANDARD_INPUT else _existing(name) for name in names]
+
+
+class Loading:
+    """Says how far the reading of files has come, once it takes long: a progress callback."""
+
+    def __init__(self, terminal: Terminal, now: Callable[[], float] = time.monotonic) -> None:
+        self._terminal = terminal
+        self._now = now
+        self._begun = now()
+
+    def __call__(self, done: int, of: int, name: str) -> None:
+        if done == of:
+            self._terminal.pass_by()
+        elif self._now() - self._begun >= LONG:
+            self._terminal.pass_by(f"{done} of {of} files read: {in_one_line(name)}")
 
 
 def _from_standard_input(stdin: TextIO | None) -> Document:

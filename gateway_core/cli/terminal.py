@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 import sys
 
 TYPE_CHECKING = False
@@ -39,6 +40,7 @@ class Terminal:
         self.err_is_terminal = _is_terminal(stderr)
         self._column_is_zero = True
         self._held = ""
+        self._passing = 0
         for stream in (stdout, stderr):
             # A legacy code page must cost a character, not the answer.
             reconfigure = getattr(stream, "reconfigure", None)
@@ -69,6 +71,8 @@ class Terminal:
 
     def tell(self, *lines: str) -> None:
         """Lines on standard error. A reader who closed it misses them; the answer is not lost for that."""
+        if self._passing:
+            self.pass_by()
         if self._column_is_zero or not (self.out_is_terminal and self.err_is_terminal):
             self._tell("".join(neutral(line) + "\n" for line in lines))
         else:
@@ -99,6 +103,16 @@ class Terminal:
         self._tell(neutral(question))
         return self.stdin.readline().strip().lower() in ("y", "yes")
 
+    def pass_by(self, text: str = "") -> None:
+        """A line that gives way to whatever is written next; only where standard error is a terminal."""
+        if not self.err_is_terminal or not self._column_is_zero:
+            return
+        width = shutil.get_terminal_size().columns - 1
+        shown = neutral(text).replace("\n", " ")[:width]
+        # Blanks rather than an escape sequence: every terminal knows them.
+        self._tell("\r" + " " * self._passing + "\r" + shown)
+        self._passing = min(2 * len(shown), width)  # a letter may be two columns wide
+
     def give_up(self) -> None:
         """Let the interpreter end without complaining about an output that is gone."""
         try:
@@ -114,6 +128,8 @@ class Terminal:
         self._write("")
 
     def _write(self, text: str) -> None:
+        if self._passing and text:
+            self.pass_by()
         if self._out is None:
             return
         try:

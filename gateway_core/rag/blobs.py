@@ -9,7 +9,7 @@ import os
 import sqlite3
 import threading
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Protocol
@@ -18,6 +18,8 @@ from typing import Protocol
 class Blobs(Protocol):
     def get(self, key: str) -> bytes | None: ...
     def put(self, key: str, value: bytes) -> None: ...
+    def get_all(self, keys: Sequence[str]) -> dict[str, bytes]: ...
+    def put_all(self, values: Mapping[str, bytes]) -> None: ...
     def clear(self) -> None: ...
 
 
@@ -46,6 +48,13 @@ class BlobMemory:
                 _, dropped = self._held.popitem(last=False)
                 self._bytes -= len(dropped)
 
+    def get_all(self, keys: Sequence[str]) -> dict[str, bytes]:
+        return {key: value for key in keys if (value := self.get(key)) is not None}
+
+    def put_all(self, values: Mapping[str, bytes]) -> None:
+        for key, value in values.items():
+            self.put(key, value)
+
     def clear(self) -> None:
         with self._lock:
             self._held.clear()
@@ -60,19 +69,28 @@ class BlobFile:
         self._max_bytes = max_bytes
 
     def get(self, key: str) -> bytes | None:
-        with suppress(sqlite3.Error, OSError), self._open() as db:
-            found = db.execute("SELECT value FROM blobs WHERE key = ?", (key,)).fetchone()
-            if found:
-                db.execute("UPDATE blobs SET used = (SELECT max(used) + 1 FROM blobs) WHERE key = ?", (key,))
-                return bytes(found[0])
-        return None
+        return self.get_all([key]).get(key)
 
     def put(self, key: str, value: bytes) -> None:
-        if len(value) > self._max_bytes:
-            return
+        self.put_all({key: value})
+
+    def get_all(self, keys: Sequence[str]) -> dict[str, bytes]:
+        """What is there of these, in one transaction."""
+        held: dict[str, bytes] = {}
+        with suppress(sqlite3.Error, OSError), self._open() as db:
+            for key in keys:
+                found = db.execute("SELECT value FROM blobs WHERE key = ?", (key,)).fetchone()
+                if found:
+                    held[key] = bytes(found[0])
+                    db.execute("UPDATE blobs SET used = (SELECT max(used) + 1 FROM blobs) WHERE key = ?", (key,))
+        return held
+
+    def put_all(self, values: Mapping[str, bytes]) -> None:
         with suppress(sqlite3.Error, OSError), self._open() as db:
             newest = "(SELECT coalesce(max(used), 0) + 1 FROM blobs)"
-            db.execute(f"INSERT OR REPLACE INTO blobs VALUES (?, {newest}, ?, ?)", (key, len(value), value))
+            for key, value in values.items():
+                if len(value) <= self._max_bytes:
+                    db.execute(f"INSERT OR REPLACE INTO blobs VALUES (?, {newest}, ?, ?)", (key, len(value), value))
             # The newest stay as long as they and everything newer fit together.
             db.execute(
                 "DELETE FROM blobs WHERE key IN (SELECT key FROM (SELECT key, sum(bytes) OVER (ORDER BY used DESC) "
@@ -93,4 +111,5 @@ class BlobFile:
             db.execute(
                 "CREATE TABLE IF NOT EXISTS blobs (key TEXT PRIMARY KEY, used INTEGER, bytes INTEGER, value BLOB)"
             )
+            db.execute("CREATE INDEX IF NOT EXISTS by_use ON blobs (used, bytes)")
             yield db

@@ -55,16 +55,30 @@ class EmbeddingCache:
         self._blobs: Blobs = BlobMemory(max_bytes) if path is None else BlobFile(path, max_bytes)
 
     def get(self, text: str, model: str, dimensions: int) -> tuple[float, ...] | None:
-        stored = self._blobs.get(_key(text, model, dimensions))
-        if stored is None or len(stored) != 2 * dimensions:
-            return None
-        return struct.unpack(f"<{dimensions}e", stored)
+        key = _key(text, model, dimensions)
+        return _unpacked(self._blobs.get(key), dimensions)
 
     def put(self, text: str, model: str, vector: Sequence[float]) -> None:
         """Keep a vector, brought to length one (a half float holds no large numbers)."""
-        norm = math.sqrt(sum(value * value for value in vector)) or 1.0
-        stored = struct.pack(f"<{len(vector)}e", *(value / norm for value in vector))
-        self._blobs.put(_key(text, model, len(vector)), stored)
+        self.put_all({text: vector}, model)
+
+    def get_all(self, texts: Sequence[str], model: str) -> dict[str, tuple[float, ...]]:
+        """What is known of these texts, as long as that model's vectors were last time."""
+        told = self._blobs.get(f"dimensions {model}")
+        if told is None or not told.isdigit():
+            return {}
+        dimensions = int(told)
+        keys = {text: _key(text, model, dimensions) for text in texts}
+        held = self._blobs.get_all(list(keys.values()))
+        found = ((text, _unpacked(held.get(key), dimensions)) for text, key in keys.items())
+        return {text: vector for text, vector in found if vector is not None}
+
+    def put_all(self, vectors: Mapping[str, Sequence[float]], model: str) -> None:
+        """Keep vectors of one model, all of one length."""
+        held = {_key(text, model, len(vector)): _packed(vector) for text, vector in vectors.items()}
+        for vector in vectors.values():
+            held[f"dimensions {model}"] = str(len(vector)).encode()
+        self._blobs.put_all(held)
 
     def clear(self) -> None:
         self._blobs.clear()
@@ -74,3 +88,14 @@ def _key(text: str, model: str, dimensions: int) -> str:
     """White space does not change what a text means."""
     digest = hashlib.sha256(" ".join(text.split()).encode("utf-8", "surrogatepass")).hexdigest()
     return f"{digest} {dimensions} {model}"
+
+
+def _packed(vector: Sequence[float]) -> bytes:
+    norm = math.sqrt(sum(value * value for value in vector)) or 1.0
+    return struct.pack(f"<{len(vector)}e", *(value / norm for value in vector))
+
+
+def _unpacked(stored: bytes | None, dimensions: int) -> tuple[float, ...] | None:
+    if stored is None or len(stored) != 2 * dimensions:
+        return None
+    return struct.unpack(f"<{dimensions}e", stored)

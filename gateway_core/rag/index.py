@@ -120,6 +120,10 @@ class PassageIndex:
             )
         return found
 
+    def must_choose(self, question: str, max_chars: int) -> bool:
+        """Whether `pack` would rank: not everything fits, and the question names something to look for."""
+        return not overview.asks_for_all(question) and self._whole(max_chars, "0" * 8) is None
+
     def candidates(self, question: str) -> list[Candidate]:
         """The blocks that the words of a question found, for `embed.rerank`; its result goes to `pack` as `boosts`."""
         _, found = self._candidates(question, CANDIDATES)

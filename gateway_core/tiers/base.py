@@ -6,7 +6,7 @@ the embedded engine and the extractive answerer, told apart by `mode`.
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -121,6 +121,29 @@ class Tier(Protocol):
         ...
 
     async def aclose(self) -> None: ...
+
+
+class Embedder(Protocol):
+    """A rung that can also turn texts into vectors. `leaves_laptop`, `identity`, `address` are as for a `Tier`."""
+
+    @property
+    def backend(self) -> str: ...
+    @property
+    def identity(self) -> str | None: ...
+    @property
+    def leaves_laptop(self) -> bool: ...
+    @property
+    def address(self) -> tuple[str, int] | None: ...
+
+    def missing(self) -> Missing | None: ...
+
+    async def embedding_model(self, wanted: str | None) -> str | None:
+        """The model that would embed; `None` when there is none. Never fetches one. Raises only a `TierFailed`."""
+        ...
+
+    async def embed(self, texts: Sequence[str], model: str, call: Call) -> list[tuple[float, ...]]:
+        """One vector for each text, all of the same length. Raises only a `TierFailed`."""
+        ...
 
 
 class TierDefaults:

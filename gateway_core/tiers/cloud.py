@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import replace
 from datetime import date, datetime
@@ -26,6 +26,7 @@ from .http import Client, Http, Reply, open_stream, portal, retry_after
 from .lessons import Lessons, choose_instead
 from .openai_wire import as_bytes, chat_body, droppable, read_chat
 from .providers import Provider, load_providers
+from .vectors import CLOUD_MODELS, LONGEST_REPLY, vectors_of
 
 log = logging.getLogger("ai_gateway")
 
@@ -116,6 +117,30 @@ class CloudTier(TierDefaults):
                     if notes:
                         chunk, notes = replace(chunk, note="; ".join(notes)), []
                     yield chunk
+
+    async def embedding_model(self, wanted: str | None) -> str | None:
+        return wanted or CLOUD_MODELS.get(self.provider.name)
+
+    async def embed(self, texts: Sequence[str], model: str, call: Call) -> list[tuple[float, ...]]:
+        client = self._the_client()
+        request = client.build_request(
+            "POST",
+            f"{self.base_url}/embeddings",
+            content=as_bytes({"model": model, "input": list(texts), "encoding_format": "float"}),
+            headers={**self._headers(), "content-type": "application/json"},
+        )
+        async with open_stream(client, request, call, tier=self.backend) as reply:
+            if reply.status >= 400:
+                wait = retry_after(reply.headers, self._clock.wall())
+                complaint = complaint_of(reply.status, await reply.error_text(), wait)
+                failure = failure_from(self.backend, complaint, self._cures(), prompt=Prompt(()), billed=False)
+                raise _as_tier_failure(failure, self.backend)
+            found = await reply.json(LONGEST_REPLY)
+        rows = found.get("data") if isinstance(found, dict) else None
+        if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+            rows = []
+        rows = sorted(rows, key=lambda row: row["index"] if isinstance(row.get("index"), int) else 0)
+        return vectors_of(self.backend, [row.get("embedding") for row in rows], len(texts))
 
     async def info(self) -> TierInfo:
         if self.missing() is None and self._may_look_up:
@@ -287,6 +312,13 @@ class CloudTier(TierDefaults):
 
     def _ids(self) -> list[str]:
         return [name for row in self._rows or () if (name := self._id_of(row))]
+
+
+def _as_tier_failure(failure: GatewayError, tier: str) -> TierFailed:
+    """Of a helper's question nothing is the caller's fault."""
+    if isinstance(failure, TierFailed):
+        return failure
+    return TierUnavailable(tier, "the embedding request was refused", reason=Reason.UNSUPPORTED)
 
 
 def build_cloud(settings: Settings, clock: Clock, http: Http) -> CloudTier:

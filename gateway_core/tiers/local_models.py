@@ -27,6 +27,7 @@ _NOT_FOR_CHAT = re.compile(
 _SPECIALIST = re.compile(
     r"cod(e|er|ing)\b|coder|math|sql|medgemma|translat|llava|moondream|-base\b|-text\b", re.IGNORECASE
 )
+_FOR_EMBEDDING = re.compile(r"embed|minilm|\bbge\b|^bge-", re.IGNORECASE)
 _EMBEDDING_FAMILIES = frozenset({"bert", "nomic-bert", "nomic-bert-moe", "clip"})
 
 
@@ -68,6 +69,12 @@ class InstalledModel:
         if self.capabilities:
             return "completion" in self.capabilities
         return self.family not in _EMBEDDING_FAMILIES and not _NOT_FOR_CHAT.search(self.name)
+
+    @property
+    def can_embed(self) -> bool:
+        if self.capabilities:
+            return "embedding" in self.capabilities
+        return self.family in _EMBEDDING_FAMILIES - {"clip"} or bool(_FOR_EMBEDDING.search(self.name))
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +124,15 @@ def choose(
         return _none_left(installed, configured or wanted, total_memory)
     best = max(usable, key=lambda model: _rank(model, free_memory))
     return Choice(best, tuple(f"{note}; {best.name} answers instead" for note in notes))
+
+
+def embedding_model(installed: Sequence[InstalledModel], wanted: str | None = None) -> str | None:
+    """`wanted` if it is installed here, else the smallest that is made for embeddings; never one that leaves."""
+    able = [m for m in installed if m.can_embed and not m.is_cloud]
+    if wanted is not None:
+        named = _named(able, wanted)
+        return named.name if named else None
+    return min(able, key=lambda model: (model.size, model.name)).name if able else None
 
 
 def refused_as_cloud(name: str) -> Choice:

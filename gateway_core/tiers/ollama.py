@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 from typing import Any
@@ -26,6 +26,7 @@ from .local_queue import FRESH, LocalQueue
 from .ollama_wire import TIER, ModelFacts, answer, chat_body, error_words, failure, load_body
 from .openai_wire import as_bytes
 from .token_estimate import estimated_tokens, fitting_chars, overflow
+from .vectors import vectors_of
 
 MODE = "ollama"
 LOOKS_LAST = 20.0  # seconds for which the list of models is believed
@@ -141,6 +142,14 @@ class OllamaTier(TierDefaults):
             cure=choice.cure,
             details={"version": look.version, "loaded": loaded, "waiting": self._queue.waiting},
         )
+
+    async def embedding_model(self, wanted: str | None) -> str | None:
+        return local_models.embedding_model((await self._looked(self._look_within)).models, wanted)
+
+    async def embed(self, texts: Sequence[str], model: str, call: Call) -> list[tuple[float, ...]]:
+        call.sent()
+        found = await self._post("/api/embed", {"model": model, "input": list(texts), "truncate": True})
+        return vectors_of(TIER, found.get("embeddings"), len(texts))
 
     async def warm(self) -> bool:
         """Have the model loaded before it is needed; true when it is. Never raises a `TierFailed`."""

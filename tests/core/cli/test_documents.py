@@ -1,7 +1,11 @@
 """Files as documents: read as text, named in every complaint, listed under the answer that cites them."""
 
+import io
+
 import pytest
 
+from gateway_core.cli.reading import Loading
+from gateway_core.cli.terminal import Terminal
 from gateway_core.testing import ScriptedTier
 
 POLICY = "Refund policy: customers may return items within 30 days.\nShipping takes two days."
@@ -84,3 +88,52 @@ def test_with_nothing_set_up_the_documents_are_quoted_and_it_is_said_that_no_mod
     assert ran.out.startswith("No AI model could answer.")
     assert "return items within 30 days" in ran.out
     assert "no AI model answered" in ran.err
+
+
+class Screen(io.StringIO):
+    """A terminal that shows its last line as a person sees it."""
+
+    def isatty(self):
+        return True
+
+    @property
+    def line(self):
+        shown = []
+        for part in self.getvalue().split("\r"):
+            shown[: len(part)] = part
+        return "".join(shown).rstrip()
+
+
+def load_slowly(err):
+    terminal = Terminal(None, io.StringIO(), err)
+    moments = iter([0.0, 0.1, 0.7, 1.4])
+    return Loading(terminal, lambda: next(moments)), terminal
+
+
+def test_a_long_load_says_how_far_it_is_and_then_leaves_no_trace():
+    screen = Screen()
+    loading, _ = load_slowly(screen)
+    seen = []
+    for done, name in enumerate(["a.pdf", "b\x1b[2J.pdf", "c.pdf", "d.pdf"], 1):
+        loading(done, 4, name)
+        seen.append(screen.line)
+
+    assert seen == ["", "2 of 4 files read: b␛[2J.pdf", "3 of 4 files read: c.pdf", ""]
+
+
+def test_what_is_told_in_the_midst_of_a_load_stands_alone():
+    screen = Screen()
+    loading, terminal = load_slowly(screen)
+    loading(1, 4, "a.pdf")
+    loading(2, 4, "b.pdf")
+    terminal.tell("stopped")
+
+    assert screen.line == "stopped"
+
+
+def test_a_load_says_nothing_in_a_pipe():
+    pipe = io.StringIO()
+    loading, _ = load_slowly(pipe)
+    loading(3, 4, "c.pdf")
+
+    assert pipe.getvalue() == ""
