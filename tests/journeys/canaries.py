@@ -26,6 +26,9 @@ SYSTEM = "CANARYSYSTEM answer briefly"
 ANSWER = "CANARYANSWER one two three four five six seven eight nine ten eleven twelve thirteen fourteen."
 CONTENTS = ("CANARYPROMPT", "CANARYDOCUMENT", "CANARYSYSTEM", "CANARYANSWER")
 
+# Waits long enough to be a fault, and no longer.
+QUICK = {"first_token_timeout": 0.2, "local_first_token_timeout": 0.2, "stall_timeout": 0.2, "thinking_timeout": 0.3}
+
 PUBLIC = frozenset(
     method.__code__
     for method in (
@@ -43,7 +46,7 @@ PUBLIC = frozenset(
 
 
 def found(marks: Iterable[str], text: str | bytes) -> list[str]:
-    """The marks that stand in `text`, whole or in any half long enough to be one."""
+    """The marks that stand in `text`."""
     shown = text.decode("utf-8", "replace") if isinstance(text, bytes) else text
     return [mark for mark in marks if mark in shown]
 
@@ -151,3 +154,10 @@ def files_below(folder: Path) -> Iterator[tuple[Path, bytes]]:
         for path in sorted(folder.rglob("*")):
             if path.is_file():
                 yield path, path.read_bytes()
+
+
+WORDS = f"cannot read {PROMPT} with {CLOUD}"
+
+
+class Blunder(Exception):
+    """A bug of ours, or of a library below us, that quotes what it was given."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,6 +13,8 @@ import pytest
 from gateway_core import Gateway, Settings
 from gateway_core.testing import CopilotSimulator, OllamaSimulator, OpenAISimulator
 from gateway_core.testing.simulators.__main__ import environment
+
+from .canaries import LogFile
 
 SCALED = {
     "connect_timeout": 0.5,
@@ -66,3 +69,9 @@ async def gateway(providers: Providers) -> AsyncIterator[Build]:
             return made
 
         yield build
+
+
+@pytest.fixture
+def log(tmp_path: Path) -> Iterator[LogFile]:
+    with LogFile(tmp_path / "debug.log") as file:
+        yield file

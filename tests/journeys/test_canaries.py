@@ -11,15 +11,12 @@ import logging
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack, aclosing
-from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
-from gateway_core import BlockingGateway, Document, Gateway, GatewayError, Settings, SettingsInvalid
-from gateway_core.cli import main
-from gateway_core.cli.remote import GatewayUnreachable, call
+from gateway_core import Document, Gateway, GatewayError, Settings
 from gateway_core.deadline import Deadline
 from gateway_core.testing import CopilotSimulator, OllamaSimulator, OpenAISimulator, ScriptedTier
 from gateway_core.testing.simulators.script import CONNECTION, LINES, REPLY, STREAM
@@ -37,8 +34,11 @@ from .canaries import (
     LOCAL,
     PROMPT,
     PROXY,
+    QUICK,
     SYSTEM,
     TOKENS,
+    WORDS,
+    Blunder,
     Leaks,
     LogFile,
     chain,
@@ -47,8 +47,6 @@ from .canaries import (
 )
 from .conftest import SCALED, Providers
 
-# Waits long enough to be a fault, and no longer.
-QUICK = {"first_token_timeout": 0.2, "local_first_token_timeout": 0.2, "stall_timeout": 0.2, "thinking_timeout": 0.3}
 SHORTENED = {
     "redirect": "redirect:http://127.0.0.1:9/x",
     "redirect_307": "redirect_307:http://127.0.0.1:9/x",
@@ -78,12 +76,6 @@ def other_server() -> Iterator[OpenAISimulator]:
     """Another local server, which wants its key."""
     with OpenAISimulator(flavour="openai") as simulator:
         yield simulator
-
-
-@pytest.fixture
-def log(tmp_path: Path) -> Iterator[LogFile]:
-    with LogFile(tmp_path / "debug.log") as file:
-        yield file
 
 
 Make = Callable[..., Gateway]
@@ -343,13 +335,6 @@ async def test_a_deadline_leaks_nothing(make: Make, providers: Providers, log: L
     assert leaks.places == []
 
 
-WORDS = f"cannot read {PROMPT} with {CLOUD}"
-
-
-class Blunder(Exception):
-    """A bug of ours, or of a library below us, that quotes what it was given."""
-
-
 @pytest.mark.parametrize("after", [(), ("some", "text")])
 async def test_a_bug_in_a_tier_leaks_nothing(log: LogFile, after: tuple[str, ...]):
     tier = ScriptedTier("copilot", [*after, Blunder(WORDS)])
@@ -420,99 +405,6 @@ async def test_the_passwords_of_proxies_leak_nothing(make: Make, log: LogFile, m
     assert leaks.places == []
 
 
-def test_a_wrong_setting_leaks_nothing(monkeypatch: pytest.MonkeyPatch, log: LogFile, empty_home: Path):
-    leaks = Leaks()
-    monkeypatch.setenv("OPENAI_API_KEY", CLOUD)
-    monkeypatch.setenv("GITHUB_COPILOT_TOKEN", COPILOT)
-    for name, value in (("FAILURE_THRESHOLD", "none"), ("LOCAL_BASE_URL", f"http://me:{LOCAL}@127.0.0.1/v1")):
-        with monkeypatch.context() as wrong:
-            wrong.setenv(name, value)
-            with pytest.raises(SettingsInvalid, match=name) as told:
-                Settings.load()
-            leaks.look_at_error("load", told.value)
-            with pytest.raises(ValueError, match="validation error") as raised:
-                Settings()
-            leaks.look_at_error("Settings()", raised.value)
-    (empty_home / ".env").write_bytes(b"LOCAL_API_KEY=" + LOCAL.encode() + b"\nX=\xff\n")
-    with pytest.raises(SettingsInvalid, match="UTF-8") as told:
-        Settings.load()
-    leaks.look_at_error(".env", told.value)
-    leaks.look("the log", log.text(), *TOKENS)
-    assert leaks.places == []
-
-
-def test_the_blocking_face_leaks_nothing(providers: Providers, log: LogFile):
-    marked = {"github_copilot_token": COPILOT, "openai_api_key": CLOUD, "copilot_model": "gone"}
-    settings, leaks = Settings(**{**SCALED, **QUICK, **providers.settings, **marked}), Leaks()
-    with BlockingGateway.from_settings(settings) as gateway:
-        for fault in ("status_500", "cut_after:3", "off_topic", "status_401", "hang"):
-            providers.copilot.script(then=fault)
-            with pytest.raises(GatewayError) as caught:
-                gateway.ask_documents(PROMPT, [DOCUMENT], system=SYSTEM, tier="copilot")
-            leaks.look_at_error("ask", caught.value)
-            with pytest.raises(GatewayError) as caught:
-                list(gateway.stream(PROMPT, system=SYSTEM, tier="copilot"))
-            leaks.look_at_error("stream", caught.value)
-            gateway.reset()
-        leaks.look_at_value("the gateway", gateway, *TOKENS, *CONTENTS)
-        leaks.look_at_value("the status", gateway.status(), *TOKENS, *CONTENTS)
-    leaks.look("the log", log.text(), *TOKENS, *CONTENTS)
-    assert leaks.places == []
-
-
-COMMANDS: list[list[str]] = [
-    ["ask", PROMPT, "--tier", "copilot"],
-    ["ask", PROMPT, "--tier", "cloud", "--json"],
-    ["ask", PROMPT, "--tier", "copilot", "--stream"],
-    ["status"],
-    ["status", "--json"],
-    ["reset"],
-]
-
-
-@pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
-@pytest.mark.parametrize("fault", ["ok", "status_401", "cut_after:3", "off_topic", "bug", "remote"])
-def test_the_command_line_leaks_nothing(
-    providers: Providers,
-    log: LogFile,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-    command: list[str],
-    fault: str,
-):
-    marked = {"github_copilot_token": COPILOT, "openai_api_key": CLOUD, "ai_gateway_token": DOOR, "log_level": "DEBUG"}
-    for name, value in {**SCALED, **QUICK, **providers.settings, **marked}.items():
-        monkeypatch.setenv(name.upper(), str(value))
-    providers.cloud.configure("api_keys", [CLOUD])
-    build: Any = None
-    if fault == "bug":
-
-        def build(settings: Settings) -> Gateway:
-            raise Blunder(f"{PROMPT} {settings.github_copilot_token and COPILOT}")
-    elif fault == "remote":
-        monkeypatch.setenv("AI_GATEWAY_URL", providers.cloud.url)  # no gateway: it refuses
-    else:
-        providers.copilot.script(then=fault)
-        providers.cloud.script(then=fault if fault != "off_topic" else "content_policy_violation")
-    main(command, build=build)
-    shown = capsys.readouterr()
-    leaks = Leaks()
-    leaks.look("standard output", shown.out, *TOKENS, *CONTENTS[:3])
-    leaks.look("standard error", shown.err, *TOKENS, *CONTENTS)
-    leaks.look("the log", log.text(), *TOKENS, *CONTENTS)
-    assert leaks.places == []
-
-
-def test_a_gateway_that_refuses_its_token_leaks_nothing(providers: Providers):
-    leaks = Leaks()
-    for url in (providers.cloud.url, "http://127.0.0.1:9"):
-        settings = Settings(ai_gateway_url=url, ai_gateway_token=DOOR)
-        with pytest.raises(GatewayUnreachable) as caught:
-            call(settings, "GET", "/status")
-        leaks.look_at_error(url, caught.value)
-    assert leaks.places == []
-
-
 async def test_the_search_finds_what_leaks(log: LogFile):
     """Else all of the above would prove nothing."""
     leaks = Leaks()
@@ -529,36 +421,3 @@ async def test_the_search_finds_what_leaks(log: LogFile):
     leaks.look("log", log.text(), *TOKENS)
     leaks.look_at_value("a value", {"key": DOOR}, *TOKENS)
     assert {place.partition(" ")[0] for place in leaks.places} == {CLOUD, COPILOT, DOOR, CONTENTS[0]}
-
-
-@pytest.mark.parametrize("fault", ["ok", "status_500", "html_200", "bad_json", "reset_after_request", "hang"])
-@pytest.mark.parametrize("path", ["/login/device/code", "/login/oauth/access_token", "/copilot_internal/user"])
-def test_a_login_leaves_its_token_in_its_own_file_and_nowhere_else(
-    providers: Providers,
-    log: LogFile,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-    path: str,
-    fault: str,
-):
-    if fault == "hang":
-        monkeypatch.setattr("gateway_core.tiers.copilot.login.ASK_LIMIT", 0.2)
-        monkeypatch.setattr("gateway_core.tiers.copilot.account.LOOK_LIMIT", 0.2)
-    for name, value in {**providers.settings, "copilot_client_id": "Ov23liOURS", "log_level": "DEBUG"}.items():
-        monkeypatch.setenv(name.upper(), str(value))
-    monkeypatch.delenv("GITHUB_COPILOT_TOKEN")
-    providers.copilot.configure("device", {"interval": 0.01, "token": COPILOT})
-    providers.copilot.script(f"{fault}@{path}")
-    commands = [["login"], ["status"], ["status", "--json"], ["doctor", "--live"], ["logout"]]
-    state, leaks = Settings().ai_gateway_state_dir, Leaks()
-    for command in commands:
-        main(command)
-        for file, content in files_below(state):
-            if file.name != "copilot.json":
-                leaks.look(file.name, content, COPILOT)
-    shown = capsys.readouterr()
-    leaks.look("standard output", shown.out, COPILOT)
-    leaks.look("standard error", shown.err, COPILOT)
-    leaks.look("the log", log.text(), COPILOT)
-    assert leaks.places == []
-    assert not (state / "copilot.json").exists()
