@@ -29,7 +29,7 @@ from ..secrets import Secret, redact
 from ..settings import is_loopback
 from ..types import Reason
 from .base import Call
-from .http_failures import FOREIGN, Sending, failure_of
+from .http_failures import FOREIGN, Sending, at_proxy, failure_of
 from .names import Resolver
 from .network import Backend
 
@@ -40,6 +40,7 @@ MOST_IDLE = 20
 ERROR_LIMIT = 64 * 1024
 JSON_LIMIT = 8 * 1024 * 1024
 DRAIN_SECONDS = 0.05
+DEAD_FOR = 5.0
 
 
 class Watch(Protocol):
@@ -78,6 +79,7 @@ class Http:
         self._trust_lock = asyncio.Lock()
         self._clients: set[Client] = set()
         self._watch = watch
+        self._dead_proxies: dict[tuple[str, int], float] = {}
 
     def client(self, headers: Mapping[str, str] | None = None) -> Client:
         """A client of its own pool. It follows no redirect, reads no environment and asks for nothing compressed."""
@@ -107,6 +109,17 @@ class Http:
         parts = urlsplit(self.proxy_for(url) or url)
         return parts.hostname or "", parts.port or {"https": 443, "socks5": 1080, "socks5h": 1080}.get(parts.scheme, 80)
 
+    def no_way_to(self, url: str) -> Reason | None:
+        """Why a request to `url` would surely be in vain, as far as that is known without asking."""
+        address = self.address_of(url)
+        if self.clock.span() - self._dead_proxies.get(address, -DEAD_FOR) < DEAD_FOR:
+            return Reason.PROXY
+        return self.blocked(address)
+
+    def proxy_is_dead(self, url: str) -> None:
+        """The proxy on the way there does not answer: the next tier need not find that out again."""
+        self._dead_proxies[self.address_of(url)] = self.clock.span()
+
     def proxy_note(self, url: str) -> str | None:
         """A line for status when a proxy stands between; without its user name and password."""
         proxy = self.proxy_for(url)
@@ -125,6 +138,7 @@ class Http:
     async def renew(self) -> None:
         """The network changed: no idle connection is used again, and names are asked anew."""
         self._resolver.distrust()
+        self._dead_proxies.clear()
         for client in tuple(self._clients):
             await client.renew()
 
@@ -154,9 +168,6 @@ class Client(httpx.AsyncClient):
     @property
     def http(self) -> Http:
         return self._pools.http
-
-    def proxy_for(self, url: str) -> str | None:
-        return self.http.proxy_for(url)
 
 
 class _Transport(httpx.AsyncBaseTransport):
@@ -369,16 +380,15 @@ async def open_stream(
     `is_local`: a web page that answers is another program on this laptop, not a network's login page.
     Leaving the block closes the connection at once, unless the answer was read to its end.
     """
-    sending = Sending(tier, call, proxy=client.proxy_for(str(request.url)), billed=billed and call is not None)
-    limit = call.connect_timeout if call else client.http.connect_timeout
-    no_way = client.http.blocked(client.http.address_of(str(request.url)))
+    http, url = client.http, str(request.url)
+    limit = call.connect_timeout if call else http.connect_timeout
+    sending = Sending(tier, call, proxy=http.proxy_for(url), billed=billed and call is not None, connect=limit)
+    no_way = http.no_way_to(url)
     if no_way is not None:
+        if no_way is Reason.PROXY:
+            raise at_proxy(tier, "the proxy did not answer just now")
         raise TierUnavailable(tier, "there is no way to it at present", reason=no_way, cure="check the network")
-    request.extensions = {
-        **request.extensions,
-        "trace": sending.trace,
-        "timeout": {"connect": limit, "read": None, "write": None, "pool": limit},
-    }
+    request.extensions = {**request.extensions, "trace": sending.trace, "timeout": sending.limits}
     try:
         response = await client.send(request, stream=True)
     except FOREIGN as exc:
@@ -393,6 +403,8 @@ async def open_stream(
             with anyio.CancelScope(shield=True):
                 await reply.aclose()
         return
+    if failure.reason is Reason.PROXY and (sending.fails_at_proxy or sending.waits_for_tunnel):
+        http.proxy_is_dead(url)
     if failure.again:
         await client.renew()
     raise failure

@@ -19,9 +19,10 @@ from .network import NO_ROOM, NO_WAY_OUT, CannotTrust, Dropped
 class Sending:
     """How far one request has come, told by httpcore's trace."""
 
-    def __init__(self, tier: str, call: Call | None, *, proxy: str | None, billed: bool) -> None:
+    def __init__(self, tier: str, call: Call | None, *, proxy: str | None, billed: bool, connect: float) -> None:
         self.tier = tier
         self.proxy = proxy
+        self.limits: dict[str, float | None] = {"connect": connect, "read": None, "write": None, "pool": connect}
         self.is_sent = False
         self.is_reused = True
         self.tunnel_status: int | None = None
@@ -38,6 +39,10 @@ class Sending:
     def fails_at_proxy(self) -> bool:
         return self.proxy is not None and not self._reached_proxy
 
+    @property
+    def waits_for_tunnel(self) -> bool:
+        return self._tunnelling and self.tunnel_status is None
+
     async def trace(self, event: str, info: dict[str, Any]) -> None:
         step = event.partition(".")[2]
         if step == "connect_tcp.started":
@@ -47,6 +52,8 @@ class Sending:
         elif step == "send_request_headers.started":
             self._tunnelling = info["request"].method == b"CONNECT"
             self._reached_proxy = True
+            # The way through a proxy belongs to the connection, whose limit it has; the answer has the router's.
+            self.limits["read"] = self.limits["connect"] if self._tunnelling else None
         elif step == "receive_response_headers.complete" and self._tunnelling:
             self.tunnel_status = info["return_value"][1]
         elif step == "send_request_body.complete" and not self._tunnelling:
@@ -85,15 +92,13 @@ def _own_fault(tier: str, code: int | None, billed: bool) -> TierFailed | None:
     return None
 
 
-def _at_proxy(sending: Sending, told: str) -> TierFailed:
-    return TierUnavailable(
-        sending.tier, told, reason=Reason.PROXY, cure="check HTTPS_PROXY and HTTP_PROXY, or unset them"
-    )
+def at_proxy(tier: str, told: str) -> TierFailed:
+    return TierUnavailable(tier, told, reason=Reason.PROXY, cure="check HTTPS_PROXY and HTTP_PROXY, or unset them")
 
 
 def _not_resolved(exc: CannotResolve, sending: Sending, in_body: bool) -> TierFailed:
     if sending.fails_at_proxy:
-        return _at_proxy(sending, "the name of the proxy cannot be looked up")
+        return at_proxy(sending.tier, "the name of the proxy cannot be looked up")
     if exc.silent:
         return TierUnavailable(
             sending.tier, "the name server does not answer", reason=Reason.DNS, cure="check the network"
@@ -106,7 +111,7 @@ def _not_connected(exc: CannotConnect, sending: Sending, in_body: bool) -> TierF
     if own is not None:
         return own
     if sending.fails_at_proxy:
-        return _at_proxy(sending, "the proxy cannot be reached")
+        return at_proxy(sending.tier, "the proxy cannot be reached")
     if exc.code == errno.ETIMEDOUT:
         return TierUnreachable(sending.tier, "no connection in time", reason=Reason.CONNECT_TIMEOUT)
     if exc.code in (errno.ECONNRESET, errno.EPIPE, errno.ECONNABORTED):
@@ -126,7 +131,7 @@ def _not_trusted(exc: CannotTrust, sending: Sending, in_body: bool) -> TierFaile
 
 def _too_slow_to_connect(exc: Exception, sending: Sending, in_body: bool) -> TierFailed:
     if sending.fails_at_proxy:
-        return _at_proxy(sending, "the proxy does not answer")
+        return at_proxy(sending.tier, "the proxy does not answer")
     return TierUnreachable(sending.tier, "no connection in time", reason=Reason.CONNECT_TIMEOUT)
 
 
@@ -167,6 +172,8 @@ def _not_http(exc: Exception, sending: Sending, in_body: bool) -> TierFailed:
 
 
 def _silent(exc: Exception, sending: Sending, in_body: bool) -> TierFailed:
+    if sending.waits_for_tunnel:
+        return at_proxy(sending.tier, "the proxy does not answer")
     return TierBroken(sending.tier, "silence", reason=Reason.STALLED, may_have_billed=sending.may_have_billed)
 
 
@@ -174,7 +181,7 @@ def _proxy_refused(exc: Exception, sending: Sending, in_body: bool) -> TierFaile
     status = sending.tunnel_status
     if status is not None and status >= 500:
         return TierUnreachable(sending.tier, f"the proxy cannot reach it ({status})", reason=Reason.PROXY)
-    return _at_proxy(sending, f"the proxy refuses the way ({status})" if status else "the proxy cannot be used")
+    return at_proxy(sending.tier, f"the proxy refuses the way ({status})" if status else "the proxy cannot be used")
 
 
 def _our_request(exc: Exception, sending: Sending, in_body: bool) -> TierFailed:

@@ -120,7 +120,7 @@ async def test_f42_until_then_the_kernel_gives_up_after_two_seconds(serve):
 @pytest.mark.parametrize("in_body", [False, True])
 @pytest.mark.parametrize("code", [errno.ENETUNREACH, errno.EHOSTUNREACH, errno.ENETDOWN])
 def test_f37_f38_a_way_that_vanishes_under_a_request_is_nobodys_fault(code, in_body):
-    sending = Sending("copilot", a_call(), proxy=None, billed=True)
+    sending = Sending("copilot", a_call(), proxy=None, billed=True, connect=2.0)
     sending.left()
     found = failure_of(Dropped(code, untouched=False), sending, in_body=in_body)
     assert (type(found), found.reason, found.may_have_billed) == (TierUnavailable, Reason.OFFLINE, True)

@@ -137,6 +137,7 @@ def test_f38_the_cable_is_cut_in_the_middle_of_a_sentence(client: Client, made_w
     assert next_text - cut < 3 * 0.2
 
 
+@pytest.mark.slow
 def test_f03_f42_a_black_hole_and_a_forgotten_connection(client: Client, made_world: World):
     client.ask()
     made_world.wires.filter("ip daddr 10.78.1.1 drop")

@@ -72,6 +72,15 @@ def run(*command: str, text: str | None = None) -> None:
     subprocess.run(command, check=True, capture_output=True, text=True, input=text, timeout=30)
 
 
+def sweep() -> None:
+    """Take away what a killed run has left: its namespaces bear its process's number."""
+    for found in Path("/run/netns").glob("links*-*"):
+        number = found.name.removeprefix("links").partition("-")[0]
+        if number.isdigit() and not Path(f"/proc/{number}").exists():
+            subprocess.run(["ip", "netns", "delete", found.name], capture_output=True, check=False, timeout=30)
+            shutil.rmtree(Path("/etc/netns") / found.name, ignore_errors=True)
+
+
 class Wires:
     """Both ends of the cable. Times are readings of the monotonic clock, which all processes of a machine share."""
 
@@ -80,6 +89,7 @@ class Wires:
         self._etc = Path("/etc/netns") / self.laptop
 
     def build(self) -> None:
+        sweep()
         for namespace in (self.laptop, self.internet):
             run("ip", "netns", "add", namespace)
         run("ip", "-n", self.laptop, "link", "add", "wire0", "type", "veth", "peer", "name", "wire1",
