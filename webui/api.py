@@ -70,7 +70,7 @@ class PageApi:
             return Route(path, _told(handler), methods=[method])
 
         return [
-            route("/chats", "GET", self.list),
+            route("/chats", "GET", self.summaries),
             route("/chats", "POST", self.new),
             route("/chats", "DELETE", self.erase),
             route("/chats/{chat}", "GET", self.read),
@@ -89,9 +89,9 @@ class PageApi:
 
     # ---- conversations
 
-    async def list(self, request: Request) -> Response:
+    async def summaries(self, request: Request) -> Response:
         query = request.query_params.get("q", "")[:200]
-        return JSONResponse(await run_in_threadpool(self.store.list, query))
+        return JSONResponse(await run_in_threadpool(self.store.summaries, query))
 
     async def new(self, request: Request) -> Response:
         await _body(request, dict, 1000)
@@ -149,7 +149,9 @@ class PageApi:
         name = _plain_name(request.query_params.get("name", ""))
         if len(self._chat(request).documents) >= MOST_DOCUMENTS:
             raise Refused(413, f"a conversation can hold {MOST_DOCUMENTS} documents")
-        data = await _bytes(request, MOST_FILE_BYTES, f"{name}: is larger than the {MOST_FILE_BYTES // 2**20} MB allowed")
+        data = await _bytes(
+            request, MOST_FILE_BYTES, f"{name}: is larger than the {MOST_FILE_BYTES // 2**20} MB allowed"
+        )
         try:
             async with self._reading:
                 document = await run_in_threadpool(load_document, (name, data))

@@ -80,7 +80,7 @@ class ChatStore:
             chat.title = title_of(chat.turns[0]["text"])
         _write(self._folder(chat.id) / _TURNS, asdict(chat))
 
-    def list(self, query: str = "") -> list[dict[str, Any]]:
+    def summaries(self, query: str = "") -> list[dict[str, Any]]:
         """Newest first; with a query those that hold all its words, each with the place of a hit."""
         words = query.casefold().split()
         found = []

@@ -6,27 +6,14 @@ ever reaches the browser as markup.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import gradio as gr
 
 from .drill import FAULTS, TIERS
 
-HEAD = """
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta name="color-scheme" content="light dark">
-<link rel="manifest" href="manifest.json">
-<link rel="icon" type="image/svg+xml" href="page/icon.svg">
-<link rel="stylesheet" href="page/page.css">
-<link rel="stylesheet" href="page/chat.css">
-<link rel="apple-touch-icon" href="page/icon-192.png">
-<script>try{const t=localStorage.getItem("gateway.theme");
-if(t==="dark"||(!t&&matchMedia("(prefers-color-scheme: dark)").matches))document.documentElement.classList.add("gw-dark")
-}catch{}
-// Gradio's own points at a file that is not served; the first one would win.
-document.querySelectorAll('link[rel="manifest"][href="/manifest.json"]').forEach((link)=>link.remove())</script>
-<script type="module" src="page/app.js"></script>
-"""
 
 def _icon(path: str) -> str:
     """Drawn here: signs of a font may be missing."""
@@ -40,8 +27,7 @@ _MENU = _icon('<path d="M4 7h16M4 12h16M4 17h16"/>')
 _LIGHT = _icon('<circle cx="12" cy="12" r="8"/><path d="M12 4a8 8 0 0 1 0 16z" fill="currentColor"/>')
 _PANEL = _icon('<path d="M4 6h16v12H4zM15 6v12"/>')
 _CLIP = _icon(
-    '<path d="M20 11.5l-8 8a5 5 0 0 1-7-7l8.5-8.5a3.3 3.3 0 0 1 4.7 4.7l-8.4 8.4a1.6 1.6 0 0 1-2.3-2.3'
-    'l7.5-7.5"/>'
+    '<path d="M20 11.5l-8 8a5 5 0 0 1-7-7l8.5-8.5a3.3 3.3 0 0 1 4.7 4.7l-8.4 8.4a1.6 1.6 0 0 1-2.3-2.3l7.5-7.5"/>'
 )
 
 _HEADER = f"""
@@ -128,7 +114,7 @@ _HELP = """
 """
 
 
-def THEME() -> gr.themes.Base:
+def theme() -> gr.themes.Base:
     """System fonts only, and colours that keep their contrast in both lights."""
     fonts = ["system-ui", "-apple-system", "Segoe UI", "Roboto", "sans-serif"]
     mono = ["ui-monospace", "SFMono-Regular", "Consolas", "monospace"]
@@ -137,7 +123,8 @@ def THEME() -> gr.themes.Base:
 
 def build_blocks() -> gr.Blocks:
     static = partial(gr.HTML, js_on_load=None, apply_default_css=False)
-    with gr.Blocks(title="AI Gateway", analytics_enabled=False, fill_width=True) as blocks:
+    blocks = gr.Blocks(title="AI Gateway", analytics_enabled=False, fill_width=True)
+    with blocks:
         static(_HEADER, elem_id="gw-top")
         with gr.Row(elem_id="gw-body", equal_height=True):
             with gr.Column(elem_id="gw-left", min_width=0):
@@ -158,9 +145,8 @@ def build_blocks() -> gr.Blocks:
                 static(_SOURCES)
                 _drawers()
         static(_HELP)
-        asked = {"fn": None, "js": "(text) => window.gateway.send(text)", "inputs": message, "outputs": message}
-        message.submit(**asked, queue=False, api_visibility="private")
-        send.click(**asked, queue=False, api_visibility="private")
+        for sending in (message.submit, send.click):
+            _runs(sending, "(text) => window.gateway.send(text)", message, message)
         _runs(stop.click, "() => window.gateway.stop()")
     return blocks
 
@@ -187,28 +173,21 @@ def _drawers() -> None:
         _chooses(system, "system")
         _chooses(warmth, "temperature")
     with gr.Accordion("Drill: break something", open=False, elem_id="gw-drill"):
-        gr.Markdown(
-            "Choose a fault and ask. Only the next question of this page meets it; no real circuit is touched."
-        )
+        gr.Markdown("Choose a fault and ask. Only the next question of this page meets it; no real circuit is touched.")
         tier = gr.Radio(list(TIERS), value=TIERS[0], label="Tier", elem_id="gw-drill-tier")
         fault = gr.Radio(
             [("down", "down"), ("slow", "slow"), ("cut in mid-answer", "cut"), ("rate limited", "rate_limited"),
              ("offline", "offline")], value="cut", label="Fault", elem_id="gw-drill-fault",
         )  # fmt: skip
         begin = gr.Button("Break it for the next question", elem_id="gw-drill-begin")
-        begin.click(
-            fn=None, js="(tier, fault) => { window.gateway.drill(tier, fault); }", inputs=[tier, fault], queue=False,
-            api_visibility="private",
-        )  # fmt: skip
+        _runs(begin.click, "(tier, fault) => { window.gateway.drill(tier, fault); }", [tier, fault])
     assert set(FAULTS) == {value for _, value in fault.choices}
 
 
 def _chooses(control: gr.Radio | gr.Checkbox | gr.Textbox, name: str) -> None:
-    control.change(
-        fn=None, js=f"(value) => {{ window.gateway.choose('{name}', value); }}", inputs=control, queue=False,
-        api_visibility="private",
-    )  # fmt: skip
+    _runs(control.change, f"(value) => {{ window.gateway.choose('{name}', value); }}", control)
 
 
-def _runs(event: gr.events.EventListener, js: str) -> None:
-    event(fn=None, js=js, queue=False, api_visibility="private")
+def _runs(event: Callable[..., Any], js: str, inputs: Any = None, outputs: Any = None) -> None:
+    """Gradio's events only reach the page's script; nothing of them goes to the server."""
+    event(fn=None, js=js, inputs=inputs, outputs=outputs, queue=False, api_visibility="private")

@@ -21,8 +21,9 @@ from starlette.types import ASGIApp
 from gateway_core import Gateway
 
 from .api import PageApi
-from .layout import HEAD, THEME, build_blocks
+from .layout import build_blocks, theme
 from .security import PageGuard
+from .shell import Shell
 
 STATIC = Path(__file__).parent / "static"
 _IDLE_SECONDS = 5.0  # it is asked nothing
@@ -54,7 +55,7 @@ def build_page(gateway: Gateway) -> ASGIApp:
     app.router.routes.append(Route("/manifest.json", _manifest))
     app.router.routes.append(Mount("/page", _Fresh(directory=STATIC)))
     blocks = build_blocks()
-    # Questions go by the page's own event streams, so the queue has nothing to do; by default it looks every millisecond.
+    # Questions go by the page's own event streams: the queue has nothing to do, but would look every millisecond.
     queue: Any = getattr(blocks, "_queue", None)
     if queue is not None and hasattr(queue, "sleep_when_free"):
         queue.sleep_when_free = _IDLE_SECONDS
@@ -72,11 +73,10 @@ def build_page(gateway: Gateway) -> ASGIApp:
             enable_monitoring=False,
             pwa=False,
             mcp_server=False,
-            theme=THEME(),
-            head=HEAD,
+            theme=theme(),
             favicon_path=str(STATIC / "icon-192.png"),
         )
-    return PageGuard(app)
+    return PageGuard(Shell(app))
 
 
 class _Fresh(StaticFiles):

@@ -65,8 +65,7 @@ def about_failure(error: Exception, *, wall: float) -> dict[str, Any]:
 
 
 def why(attempts: Iterable[Attempt], *, wall: float) -> str:
-    """Why those before did not answer: `copilot: rate limited until 14:32; cloud: broke off`. Empty if nobody was passed
-    over."""
+    """Why those before did not answer: `copilot: rate limited until 14:32`. Empty if nobody was passed over."""
     told = [
         f"{a.backend}: {in_words(a, wall=wall)}"
         for a in attempts
@@ -105,12 +104,13 @@ def seams(answer: Answer) -> list[dict[str, Any]]:
 
 _TOKEN = re.compile(r"\w+(?:[.,:/-]\w+)*")
 _SENTENCE_END = re.compile(r"(?<=[.!?])\s+|\n+")
-_COMMON = frozenset(
-    "the a an and or but of to in on at by for with from as is are was were be been it its this that these those not no "
-    "has have had will would can could may than then there their they he she we you i der die das und oder ein eine einer "
-    "ist sind war waren von zu im mit auf für nicht den dem des le la les un une et ou de du des est sont en au aux "
-    "el los las y o es son con por para".split()
-)
+_COMMON_WORDS = """
+the a an and or but of to in on at by for with from as is are was were be been it its this that these those not no has
+have had will would can could may than then there their they he she we you i der die das und oder ein eine einer ist
+sind war waren von zu im mit auf für nicht den dem des le la les un une et ou de du des est sont en au aux el los las y
+o es son con por para
+"""
+_COMMON = frozenset(_COMMON_WORDS.split())
 
 
 def _marks(answer: Answer) -> list[list[list[int]]]:

@@ -31,6 +31,9 @@ export class Log {
       this.down.hidden = this.follows;
     });
     this.down.addEventListener("click", () => this.toEnd());
+    const watch = new ResizeObserver(() => this.scroll());
+    watch.observe(this.scroller);
+    watch.observe(this.root);
   }
 
   show(turns) {
