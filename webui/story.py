@@ -133,17 +133,17 @@ def cited_words(source: Source, claim: str) -> list[list[int]]:
     """Ranges of the source's text whose words the claim repeats; common words only between two that count."""
     said = {word.casefold() for word in _TOKEN.findall(claim)}
     marks: list[list[int]] = []
+    reach = -1  # how far the last mark goes with the common words after it, which count only if another follows
     for match in _TOKEN.finditer(source.text):
         word = match.group().casefold()
         if word not in said:
             continue
-        joins = bool(marks) and not source.text[marks[-1][1] : match.start()].strip()
+        joins = bool(marks) and not source.text[reach : match.start()].strip()
         if word in _COMMON:
-            if joins:
-                marks[-1].append(match.end())  # kept only if a word that counts follows
-            continue
-        if joins or (marks and len(marks[-1]) > 2 and not source.text[marks[-1][-1] : match.start()].strip()):
-            marks[-1] = [marks[-1][0], match.end()]
+            reach = match.end() if joins else reach
+        elif joins:
+            marks[-1][1] = reach = match.end()
         else:
             marks.append([match.start(), match.end()])
-    return [mark[:2] for mark in marks]
+            reach = match.end()
+    return marks
