@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import warnings
 from pathlib import Path
@@ -47,6 +48,19 @@ MANIFEST = {
 
 def build_page(gateway: Gateway) -> ASGIApp:
     """The page over this gateway, to be served under any path. The gateway stays its owner's."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        # In a thread without a loop Gradio would make several, and never close them.
+        return asyncio.run(_built(gateway))
+    return _build(gateway)
+
+
+async def _built(gateway: Gateway) -> ASGIApp:
+    return _build(gateway)
+
+
+def _build(gateway: Gateway) -> ASGIApp:
     import gradio as gr
 
     api = PageApi(gateway)

@@ -86,7 +86,7 @@ class TurnView {
     this.text = element("div", "gw-text");
     this.foot = element("div", "gw-foot");
     this.tools = element("div", "gw-tools");
-    this.root.append(this.text, this.foot, this.tools);
+    this.root.append(element("h2", "gw-unseen", isUser ? "You" : "Answer"), this.text, this.foot, this.tools);
     if (isUser) this.text.textContent = turn.text;
     else this.paint();
     this.paintTools();

@@ -37,6 +37,7 @@ function split(text) {
   const lines = text.replace(/\r\n?/g, "\n").split("\n");
   const blocks = [];
   let at = 0;
+  let level = 2; // the turn's own heading
   const take = (kind, end, more = {}) => {
     blocks.push({ kind, source: kind + "\n" + lines.slice(at, end).join("\n"), lines: lines.slice(at, end), ...more });
     at = end;
@@ -52,7 +53,10 @@ function split(text) {
       while (end < lines.length && !close.test(lines[end])) end += 1;
       take("code", Math.min(end + 1, lines.length), { language: fence[2].trim().split(/\s/)[0], closed: end < lines.length });
     } else if (/^\s{0,3}#{1,6}\s/.test(line)) {
-      take("heading", end);
+      // No level is left out, whatever the answer does: readers jump from one to the next.
+      const wanted = line.match(/#+/)[0].length + 2;
+      level = Math.min(6, wanted, level + 1);
+      take(`heading${level}`, end, { level });
     } else if (/^\s{0,3}([-*_])(\s*\1){2,}\s*$/.test(line)) {
       take("rule", end);
     } else if (/^\s{0,3}>/.test(line)) {
@@ -84,14 +88,13 @@ function begins(line) {
 }
 
 function render(block, way) {
+  if (block.level) {
+    const said = block.lines[0].replace(/^\s*#{1,6}\s+/, "").replace(/\s+#+\s*$/, "");
+    return inline(element(`h${block.level}`), said, way);
+  }
   switch (block.kind) {
     case "code":
       return code(block, way);
-    case "heading": {
-      const [, marks, words] = block.lines[0].match(/^\s*(#{1,6})\s+(.*?)\s*#*\s*$/) || [null, "#", block.lines[0]];
-      const level = Math.min(6, marks.length + 2); // the page's own headings come first
-      return inline(element("h" + level), words, way);
-    }
     case "rule":
       return element("hr");
     case "quote": {

@@ -12,6 +12,15 @@ export class ChatList {
       clearTimeout(this.typing);
       this.typing = setTimeout(() => this.refresh(), 150);
     });
+    addEventListener("click", (event) => {
+      for (const open of this.list.querySelectorAll("details[open]")) if (!open.contains(event.target)) open.open = false;
+    });
+    this.list.addEventListener("keydown", (event) => {
+      const open = event.key === "Escape" && event.target.closest("details[open]");
+      if (!open) return;
+      open.open = false;
+      open.querySelector("summary").focus();
+    });
     document.getElementById("gw-new").addEventListener("click", () => page.newChat());
     document.getElementById("gw-erase").addEventListener("click", () => this.eraseAll());
   }
@@ -54,6 +63,7 @@ export class ChatList {
       const link = element("a", "", `Export as ${label}`);
       link.href = at(`chats/${chat.id}/export/${ending}`);
       link.download = "";
+      link.addEventListener("click", () => (more.open = false));
       menu.append(link);
     }
     entry("Delete", () => this.remove(chat));
