@@ -1,0 +1,158 @@
+"""What the browser tests share: tiers that answer by question, a page to act on, and what it must never do."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+
+from gateway_core import Gateway, Settings
+from gateway_core.telemetry import Telemetry
+from gateway_core.testing import ScriptedTier
+from gateway_core.testing.gate import ScriptedGate
+
+from .serving import Served
+
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+FLAGS = (
+    "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
+    "--disable-background-networking", "--disable-component-update", "--disable-sync",
+)  # fmt: skip
+PICTURES = Path(__file__).parents[2] / ".test-artifacts" / "page"
+DESK, PHONE = {"width": 1440, "height": 900}, {"width": 390, "height": 844}
+
+
+class Answers(ScriptedTier):
+    """A scripted tier whose script depends on the question. Questions without one are answered "ok"."""
+
+    def __init__(self, name: str, **options: Any) -> None:
+        super().__init__(name, **options)
+        self.to: dict[str, list[Any]] = {}
+
+    def stream(self, prompt: Any, call: Any) -> AsyncGenerator[Any, None]:
+        self.prompts.append(prompt)
+        return self._play(self.to.get(prompt.question, ["ok"]), call)
+
+
+class Stage:
+    """The whole play: three tiers, a network that can be cut, a server, a browser."""
+
+    def __init__(self, state_dir: Path) -> None:
+        self.copilot, self.cloud, self.local = Answers("copilot"), Answers("cloud"), Answers("local")
+        telemetry = Telemetry(lambda: 0.0)
+        self.network = ScriptedGate(telemetry=telemetry)
+        self.copilot.address = self.cloud.address = ("192.0.2.1", 443)
+        self.gateway = Gateway(
+            (self.copilot, self.cloud, self.local),
+            settings=Settings(ai_gateway_store="memory", ai_gateway_state_dir=state_dir, failure_threshold=1),
+            telemetry=telemetry,
+            network=self.network,
+        )
+        self.served = Served(self.gateway)
+        self.browser: Any = None
+
+    @asynccontextmanager
+    async def page(self, **options: Any) -> AsyncIterator[Page]:
+        """A new browser profile on the page. Leaving checks that it asked nobody else and complained of nothing."""
+        context = await self.browser.new_context(**{"viewport": DESK, **options})
+        seen = Page(await context.new_page(), self)
+        await seen.open()
+        try:
+            yield seen
+        finally:
+            await context.close()
+        assert seen.foreign == []
+        assert seen.complaints == []
+
+
+class Page:
+    """One tab, in the words of its user."""
+
+    def __init__(self, tab: Any, stage: Stage) -> None:
+        self.tab = tab
+        self.stage = stage
+        self.foreign: list[str] = []
+        self.complaints: list[str] = []
+        self.expected: tuple[str, ...] = ()
+        tab.on("request", self._note_request)
+        tab.on("console", lambda said: said.type == "error" and self._complain(said.text))
+        tab.on("pageerror", lambda error: self._complain(str(error)))
+
+    def _note_request(self, request: Any) -> None:
+        parts = urlsplit(request.url)
+        if parts.scheme not in ("data", "blob") and parts.hostname != "127.0.0.1":
+            self.foreign.append(request.url)
+
+    def _complain(self, text: str) -> None:
+        if not any(words in text for words in self.expected):
+            self.complaints.append(text)
+
+    async def open(self) -> None:
+        await self.tab.goto(f"{self.stage.served.url}/ui/")
+        await self.ready()
+
+    async def ready(self) -> None:
+        await self.tab.wait_for_function("window.gateway && window.gateway.status.status", timeout=30_000)
+
+    @property
+    def message(self) -> Any:
+        return self.tab.get_by_label("Message", exact=True)
+
+    @property
+    def answer(self) -> Any:
+        """The last answer."""
+        return self.tab.locator(".gw-answer").last
+
+    @property
+    def answer_text(self) -> Any:
+        return self.answer.locator(".gw-text")
+
+    async def ask(self, question: str, *, wait: bool = True) -> None:
+        before = await self.tab.locator(".gw-answer").count()
+        await self.message.fill(question)
+        await self.message.press("Enter")
+        if wait:
+            await self.tab.wait_for_function(
+                "before => document.querySelectorAll('.gw-answer').length > before && "
+                "!document.body.classList.contains('gw-asking')",
+                arg=before,
+            )
+
+    async def picture(self, name: str) -> None:
+        PICTURES.mkdir(parents=True, exist_ok=True)
+        await self.tab.screenshot(path=str(PICTURES / f"{name}.png"))
+
+
+async def until(claim: Callable[[], bool], seconds: float = 5.0) -> float:
+    """Wait for something about to become true; how long it took."""
+    begun = asyncio.get_running_loop().time()
+    async with asyncio.timeout(seconds):
+        while not claim():  # noqa: ASYNC110 - what is waited for knows nothing of the test
+            await asyncio.sleep(0.01)
+    return asyncio.get_running_loop().time() - begun
+
+
+@asynccontextmanager
+async def staged(state_dir: Path) -> AsyncIterator[Stage]:
+    playwright = pytest.importorskip("playwright.async_api", reason="playwright is not installed")
+    if CHROMIUM is None:
+        if "CI" in os.environ:
+            raise RuntimeError("the page's tests need chromium")
+        pytest.skip("chromium is not installed")
+    stage = Stage(state_dir)
+    async with playwright.async_playwright() as driver:
+        stage.browser = await driver.chromium.launch(executable_path=CHROMIUM, args=list(FLAGS))
+        await stage.served.start()
+        try:
+            yield stage
+        finally:
+            await stage.browser.close()
+            await stage.served.stop()
+            await stage.gateway.aclose()

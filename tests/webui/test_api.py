@@ -1,0 +1,294 @@
+"""The page's own routes."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+
+import pytest
+
+from gateway_core import Reason, Settings
+from gateway_core.errors import RateLimited, TierBroken
+from gateway_core.testing import ScriptedTier
+from webui.asking import Asker, Question
+from webui.chats import ChatStore
+from webui.streams import EventStream
+
+from .serving import BYTES, ask, calling, gateway, new_chat
+
+
+def kinds(events):
+    return [name for name, _ in events]
+
+
+def text_of(events):
+    return "".join(told["text"] for name, told in events if name == "delta")
+
+
+async def test_an_answer_is_told_as_it_grows_and_kept():
+    async with calling(ScriptedTier("copilot", ["Par", 0.2, "is."])) as client:
+        chat = await new_chat(client)
+        events = await ask(client, chat, "Capital of France?")
+        kept = (await client.get(f"/chats/{chat}")).json()
+
+    assert kinds(events) == ["chat", "meta", "delta", "delta", "turn"]
+    assert [turn["text"] for turn in kept["turns"]] == ["Capital of France?", "Paris."]
+    assert kept["turns"][1]["about"]["backend"] == "copilot"
+    assert kept["title"] == "Capital of France?"
+
+
+async def test_deltas_faster_than_a_page_can_show_are_joined():
+    async with calling(ScriptedTier("copilot", ["word "] * 500)) as client:
+        events = await ask(client, await new_chat(client), "Much?")
+
+    assert text_of(events) == "word " * 500
+    assert len(events) < 20
+
+
+async def test_a_takeover_in_mid_answer_leaves_a_seam_and_its_reason():
+    copilot = ScriptedTier("copilot", ["The capital is Par", TierBroken("copilot", "cut", reason=Reason.STALLED)])
+    async with calling(copilot, ScriptedTier("cloud", ["is."])) as client:
+        events = await ask(client, await new_chat(client), "Capital?")
+
+    about = events[-1][1]["about"]
+    assert text_of(events) == "The capital is Paris."
+    assert about["seams"] == [{"at": 18, "from": "copilot", "to": "cloud", "reason": "stalled"}]
+    assert about["why"] == "copilot: broke off (fell silent)"
+
+
+async def test_the_reason_for_a_failover_is_told():
+    copilot = ScriptedTier("copilot", [RateLimited("copilot", "slow down", wait=40)])
+    async with calling(copilot, ScriptedTier("cloud", ["ok"])) as client:
+        events = await ask(client, await new_chat(client), "Hi")
+
+    assert events[-1][1]["about"]["why"] == "copilot: rate limited, again in 40 s"
+
+
+async def test_when_nobody_answers_the_conversation_says_so():
+    async with calling(ScriptedTier("copilot", [TierBroken("copilot", "down")])) as client:
+        chat = await new_chat(client)
+        await ask(client, chat, "Hi")
+        turn = (await client.get(f"/chats/{chat}")).json()["turns"][-1]
+
+    assert turn["text"] == ""
+    assert turn["about"]["problem"]["code"] == "no_tier_answered"
+
+
+async def test_retry_and_edit_replace_what_came_after():
+    tier = ScriptedTier("copilot", ["one"], ["two"], ["three"])
+    async with calling(tier) as client:
+        chat = await new_chat(client)
+        await ask(client, chat, "A")
+        await ask(client, chat, "B")
+        await ask(client, chat, "A again", keep=0)
+        kept = (await client.get(f"/chats/{chat}")).json()["turns"]
+
+    assert [turn["text"] for turn in kept] == ["A again", "three"]
+    assert [m.content for m in tier.prompts[1].messages] == ["A", "one", "B"]
+    assert [m.content for m in tier.prompts[2].messages] == ["A again"]
+
+
+async def test_undo_drops_the_last_exchange():
+    async with calling(ScriptedTier("copilot")) as client:
+        chat = await new_chat(client)
+        await ask(client, chat, "A")
+        await ask(client, chat, "B")
+        await client.post(f"/chats/{chat}/undo", json={"keep": 2})
+
+        assert len((await client.get(f"/chats/{chat}")).json()["turns"]) == 2
+
+
+async def test_choices_reach_the_gateway():
+    copilot, local = ScriptedTier("copilot"), ScriptedTier("local", ["here"])
+    async with calling(copilot, local) as client:
+        chat = await new_chat(client)
+        events = await ask(client, chat, "Hi", local_only=True, system="Be brief.", temperature=0.7)
+
+    assert (copilot.calls, events[-1][1]["about"]["backend"]) == (0, "local")
+    assert (local.prompts[0].messages[0].content, local.prompts[0].temperature) == ("Be brief.", 0.7)
+
+
+async def test_files_are_read_cited_and_marked():
+    cloud = ScriptedTier("cloud", ["Every 250 hours [1]."])
+    async with calling(cloud) as client:
+        chat = await new_chat(client)
+        content = b"The filter must be changed every 250 hours."
+        added = await client.post(f"/chats/{chat}/documents?name=..%2Fpump.txt", content=content, headers=BYTES)
+        events = await ask(client, chat, "How often must the filter be changed?")
+
+    (source,) = events[-1][1]["about"]["sources"]
+    assert (added.status_code, added.json()["name"]) == (201, "pump.txt")
+    assert [source["text"][start:end] for start, end in source["marks"]] == ["every 250 hours"]
+    assert events[-1][1]["about"]["grounding"]["numbers_ok"] is True
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "status", "words"),
+    [
+        pytest.param("empty.txt", b"", 422, "empty.txt: is empty", id="an empty file"),
+        pytest.param("a.pdf", b"%PDF-1.4 broken", 422, "a.pdf: is a damaged PDF", id="a damaged file"),
+        pytest.param("big.txt", b"x" * (25 * 2**20 + 1), 413, "big.txt: is larger than", id="too large"),
+        pytest.param("p.exe", b"MZ\x90\0" + bytes(200), 422, "p.exe: ", id="a program"),
+    ],
+)
+async def test_what_cannot_be_read_is_refused_with_one_line(name, content, status, words):
+    async with calling() as client:
+        chat = await new_chat(client)
+        reply = await client.post(f"/chats/{chat}/documents?name={name}", content=content, headers=BYTES)
+
+    assert reply.status_code == status
+    assert reply.json()["detail"].startswith(words)
+    assert "\n" not in reply.json()["detail"]
+
+
+async def test_a_form_of_a_foreign_page_adds_no_document():
+    async with calling() as client:
+        chat = await new_chat(client)
+        reply = await client.post(f"/chats/{chat}/documents?name=a.txt", files={"file": ("a.html", b"<p>hi</p>")})
+
+    assert reply.status_code == 415
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"prompt": ""},
+        {"prompt": "   "},
+        {"prompt": "x", "tier": "moon"},
+        {"prompt": "x", "surprise": 1},
+        {"prompt": "x", "temperature": 9},
+    ],
+)
+async def test_malformed_questions_are_refused(body):
+    async with calling(ScriptedTier("copilot")) as client:
+        reply = await client.post(f"/chats/{await new_chat(client)}/ask", json=body)
+
+    assert reply.status_code == 422
+
+
+async def test_a_prompt_of_a_million_characters_is_asked():
+    tier = ScriptedTier("copilot")
+    async with calling(tier) as client:
+        await ask(client, await new_chat(client), "é" * 1_000_000)
+
+    assert len(tier.prompts[0].messages[0].content) == 1_000_000
+
+
+async def test_conversations_are_listed_renamed_exported_and_deleted():
+    async with calling(ScriptedTier("copilot", ["Paris."])) as client:
+        chat = await new_chat(client)
+        await ask(client, chat, "Capital?")
+        renamed = await client.patch(f"/chats/{chat}", json={"title": "Towns"})
+        exported = await client.get(f"/chats/{chat}/export/ipynb")
+        unknown = await client.get(f"/chats/{chat}/export/exe")
+        deleted = await client.delete(f"/chats/{chat}")
+        gone = await client.get(f"/chats/{chat}")
+
+    assert renamed.json()["title"] == "Towns"
+    assert exported.headers["content-disposition"] == 'attachment; filename="towns.ipynb"'
+    assert json.loads(exported.text)["nbformat"] == 4
+    assert [unknown.status_code, deleted.status_code, gone.status_code] == [404, 204, 404]
+
+
+async def test_a_reader_who_leaves_ends_the_work_and_the_text_so_far_is_kept():
+    tier = ScriptedTier("copilot", ["some text", 60.0, "more"])
+    made = gateway(tier)
+    store = ChatStore(Settings().ai_gateway_state_dir)
+    chat = store.new()
+    store.save(chat)
+    stream = EventStream(Asker(store, lambda: (made, "")).ask(chat, Question(prompt="Hi")))
+    sent, leave = [], asyncio.Event()
+
+    async def send(message):
+        sent.append(message.get("body", b""))
+        if b"some text" in sent[-1]:
+            leave.set()
+
+    async def receive():
+        await leave.wait()
+        return {"type": "http.disconnect"}
+
+    async with asyncio.timeout(5):
+        await stream({"type": "http"}, receive, send)
+
+    turn = store.get(chat.id).turns[-1]
+    assert tier.cancelled == 1
+    assert (turn["text"], turn["about"]["is_cut"]) == ("some text", True)
+
+
+async def test_a_second_question_in_a_busy_conversation_is_refused():
+    made = gateway(ScriptedTier("copilot", ["a", 60.0]))
+    store = ChatStore(Settings().ai_gateway_state_dir)
+    chat = store.new()
+    store.save(chat)
+    asker = Asker(store, lambda: (made, ""))
+    first = asker.ask(chat, Question(prompt="Hi"))
+    await anext(first)
+
+    with pytest.raises(Exception, match=chat.id):
+        asker.ask(store.get(chat.id), Question(prompt="Me too"))
+    await first.aclose()
+
+
+async def test_a_document_added_while_an_answer_grows_is_not_lost():
+    store = ChatStore(Settings().ai_gateway_state_dir)
+    chat = store.new()
+    store.save(chat)
+    made = gateway(ScriptedTier("copilot", ["a"]))
+    events = Asker(store, lambda: (made, "")).ask(store.get(chat.id), Question(prompt="Hi"))
+    await anext(events)
+    from gateway_core import Document
+
+    store.add_document(store.get(chat.id), Document("text", name="a.txt"))
+    async for _ in events:
+        pass
+
+    found = store.get(chat.id)
+    assert (len(found.documents), len(found.turns)) == (1, 2)
+
+
+class TestDrills:
+    async def ask_with(self, client, fault, tier="copilot"):
+        begun = await client.post("/drill", json={"tier": tier, "fault": fault})
+        events = await ask(client, await new_chat(client), "Hi")
+        over = await client.get("/drill")
+        assert (begun.status_code, over.json()) == (200, {"waiting": None})
+        return events[-1][1]
+
+    @pytest.mark.parametrize(
+        ("fault", "why"),
+        [
+            ("down", "copilot: could not be reached"),
+            ("rate_limited", "copilot: rate limited, again in 45 s"),
+            ("offline", "copilot: this laptop is offline; cloud: this laptop is offline"),
+        ],
+    )
+    async def test_the_next_question_survives_the_fault(self, fault, why):
+        tiers = ScriptedTier("copilot"), ScriptedTier("cloud", ["cloud"]), ScriptedTier("local", ["local"])
+        async with calling(*tiers) as client:
+            turn = await self.ask_with(client, fault)
+
+        assert turn["about"]["why"] == why
+        assert turn["text"] == ("local" if fault == "offline" else "cloud")
+
+    async def test_a_cut_in_mid_answer_is_carried_on(self):
+        copilot = ScriptedTier("copilot", ["Once upon a time ", "there was a very old gateway in a ", "small town."])
+        async with calling(copilot, ScriptedTier("cloud", ["big city."])) as client:
+            turn = await self.ask_with(client, "cut")
+
+        assert turn["text"] == "Once upon a time there was a very old gateway in a big city."
+        assert turn["about"]["drill"] == "copilot breaks off in mid-answer"
+
+    async def test_no_real_circuit_hears_of_it(self):
+        copilot = ScriptedTier("copilot", ["real"])
+        async with calling(copilot, ScriptedTier("cloud"), failure_threshold=1) as client:
+            await self.ask_with(client, "down")
+            events = await ask(client, await new_chat(client), "Hi")
+
+        assert text_of(events) == "real"
+
+    async def test_unknown_faults_are_refused(self):
+        async with calling() as client:
+            reply = await client.post("/drill", json={"tier": "copilot", "fault": "fire"})
+
+        assert reply.status_code == 422

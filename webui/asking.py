@@ -1,0 +1,162 @@
+"""A question of the page: asked of the gateway, kept in its conversation, told event by event.
+
+Whatever happens on the way (a reader who leaves, a provider that fails, a server that stops), the conversation keeps
+the question and the text that was written until then.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from gateway_core import Delta, Done, Gateway, GatewayError, Meta, SegmentStarted
+
+from .chats import Chat, ChatStore, NoSuchChat, Turn
+from .story import about, about_failure
+from .streams import Named
+
+MOST_EARLIER_CHARS = 200_000
+SECONDS_BETWEEN_SAVES = 2.0
+
+
+class Question(BaseModel):
+    """What the page sends. `keep`: how many turns stand before it; later ones are dropped (retry, edit)."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    prompt: str = Field(min_length=1, max_length=2_000_000)
+    keep: int | None = Field(None, ge=0)
+    tier: str | None = Field(None, pattern="^(copilot|cloud|local)$")
+    model: str | None = Field(None, max_length=200)
+    local_only: bool = False
+    system: str | None = Field(None, max_length=100_000)
+    temperature: float | None = Field(None, ge=0, le=2)
+
+
+class ChatBusy(Exception):
+    """The conversation is being answered already, perhaps in another tab."""
+
+
+@dataclass(slots=True)
+class _Growing:
+    """An answer while it is written."""
+
+    text: str = ""
+    backend: str = ""
+    seams: list[dict[str, Any]] | None = None
+
+    def turn(self, **about_it: Any) -> Turn:
+        told = {"backend": self.backend, "seams": self.seams or [], **about_it}
+        return {"role": "assistant", "text": self.text, "about": told}
+
+
+class Asker:
+    """Asks for one page. `gateway_for` gives the gateway of the next question: the real one, or that of a drill."""
+
+    def __init__(
+        self, store: ChatStore, gateway_for: Callable[[], tuple[Gateway, str]], wall: Callable[[], float] = time.time
+    ) -> None:
+        self._store = store
+        self._gateway_for = gateway_for
+        self._wall = wall
+        self._busy: set[str] = set()
+
+    def ask(self, chat: Chat, question: Question) -> AsyncGenerator[Named, None]:
+        """Raises `ChatBusy`. Yields `chat`, `meta`, `delta`, `seam` and at the end one `turn`."""
+        if chat.id in self._busy:
+            raise ChatBusy(chat.id)
+        return self._ask(chat, question)
+
+    async def _ask(self, chat: Chat, question: Question) -> AsyncGenerator[Named, None]:
+        self._busy.add(chat.id)
+        growing, started = _Growing(), time.monotonic()
+        chat.turns = chat.turns[: question.keep]
+        earlier = _earlier(chat.turns)
+        chat.turns.append({"role": "user", "text": question.prompt})
+        answer_at = len(chat.turns)
+        try:
+            self._keep(chat)
+            yield "chat", chat.summary
+            gateway, drill = self._gateway_for()
+            final: Turn | None = None
+            saved_at = started
+            try:
+                documents = await asyncio.to_thread(self._store.documents, chat) if chat.documents else None
+                options = question.model_dump(include={"tier", "model", "local_only", "temperature"}) | {
+                    "system": (question.system or "").strip() or None,
+                    "messages": earlier,
+                    "documents": documents,
+                }
+                async with aclosing(gateway.stream(question.prompt, **options)) as events:
+                    async for event in events:
+                        match event:
+                            case Meta():
+                                growing.backend = event.backend
+                                yield "meta", {"backend": event.backend}
+                            case Delta():
+                                growing.text += event.text
+                                yield "delta", {"text": event.text}
+                            case SegmentStarted():
+                                yield "seam", _note_seam(growing, event)
+                            case Done():
+                                told = about(event.answer, wall=self._wall())
+                                final = growing.turn(**told, drill=drill)
+                                final["text"] = event.answer.text
+                        if time.monotonic() - saved_at > SECONDS_BETWEEN_SAVES:
+                            saved_at = time.monotonic()
+                            chat.turns[answer_at:] = [growing.turn(is_cut=True)]
+                            await asyncio.to_thread(self._keep, chat)
+            except GatewayError as exc:
+                failed = about_failure(exc, wall=self._wall())
+                final = growing.turn(**{"backend": growing.backend, **failed}, drill=drill)
+            assert final is not None  # a stream ends in Done or raises
+            chat.turns[answer_at:] = [final]
+            self._keep(chat)
+            yield "turn", final
+        except (asyncio.CancelledError, GeneratorExit):
+            chat.turns[answer_at:] = [growing.turn(is_cut=True, total_ms=(time.monotonic() - started) * 1000)]
+            self._keep(chat)
+            raise
+        finally:
+            self._busy.discard(chat.id)
+
+    def _keep(self, chat: Chat) -> None:
+        """Save the turns only: a title or a document may have changed while the answer grew."""
+        try:
+            current = self._store.get(chat.id)
+        except NoSuchChat:
+            return  # deleted meanwhile, and stays so
+        current.turns = chat.turns
+        self._store.save(current)
+        chat.title, chat.updated = current.title, current.updated
+
+
+def _note_seam(growing: _Growing, event: SegmentStarted) -> dict[str, Any]:
+    if event.action == "restart":
+        growing.text, growing.seams = "", []
+    seam = {"at": len(growing.text), "from": growing.backend, "to": event.backend, "reason": str(event.reason)}
+    growing.seams = [*(growing.seams or []), seam] if event.action == "continue" else []
+    growing.backend = event.backend
+    return seam | {"action": event.action}
+
+
+def _earlier(turns: list[Turn]) -> list[dict[str, str]]:
+    """The latest turns that fit, beginning with a question; answers that never came leave no empty turn."""
+    kept: list[dict[str, str]] = []
+    size = 0
+    for turn in reversed(turns):
+        size += len(turn["text"])
+        if size > MOST_EARLIER_CHARS:
+            break
+        if turn["text"].strip():
+            kept.append({"role": turn["role"], "content": turn["text"]})
+    kept.reverse()
+    while kept and kept[0]["role"] != "user":
+        kept.pop(0)
+    return kept

@@ -1,0 +1,193 @@
+"""What Gradio builds: the frame of the page, its controls, and the places that the page's script fills.
+
+Everything that a model, a document or a user wrote is put on the page by the script, as text: no markup of theirs
+ever reaches the browser as markup.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import gradio as gr
+
+from .drill import FAULTS, TIERS
+
+
+def _icon(path: str) -> str:
+    """Drawn here: signs of a font may be missing."""
+    return (
+        '<svg viewBox="0 0 24 24" width="20" height="20" fill="none" stroke="currentColor" stroke-width="1.8" '
+        f'stroke-linecap="round" stroke-linejoin="round" aria-hidden="true">{path}</svg>'
+    )
+
+
+_MENU = _icon('<path d="M4 7h16M4 12h16M4 17h16"/>')
+_LIGHT = _icon('<circle cx="12" cy="12" r="8"/><path d="M12 4a8 8 0 0 1 0 16z" fill="currentColor"/>')
+_PANEL = _icon('<path d="M4 6h16v12H4zM15 6v12"/>')
+_CLIP = _icon(
+    '<path d="M20 11.5l-8 8a5 5 0 0 1-7-7l8.5-8.5a3.3 3.3 0 0 1 4.7 4.7l-8.4 8.4a1.6 1.6 0 0 1-2.3-2.3l7.5-7.5"/>'
+)
+
+_HEADER = f"""
+<header id="gw-header">
+  <button type="button" class="gw-icon" id="gw-open-left" aria-label="Conversations" aria-expanded="false"
+    aria-controls="gw-left">{_MENU}</button>
+  <h1>AI Gateway</h1>
+  <div id="gw-lights" role="status" aria-label="Tiers"></div>
+  <span class="gw-gap"></span>
+  <button type="button" class="gw-icon" id="gw-theme" aria-label="Dark colours" aria-pressed="false">{_LIGHT}</button>
+  <button type="button" class="gw-icon" id="gw-help" aria-label="Keyboard shortcuts" aria-haspopup="dialog">?</button>
+  <button type="button" class="gw-icon" id="gw-open-right" aria-label="Tiers and sources" aria-expanded="false"
+    aria-controls="gw-right">{_PANEL}</button>
+</header>
+<div id="gw-banner" role="alert" hidden></div>
+"""
+
+_LEFT = """
+<nav aria-label="Conversations">
+  <button type="button" class="gw-button gw-wide" id="gw-new">New chat</button>
+  <input type="search" id="gw-search" placeholder="Search conversations" aria-label="Search conversations">
+  <ul id="gw-chats"></ul>
+  <p id="gw-no-chats" class="gw-quiet" hidden></p>
+  <button type="button" class="gw-link gw-danger" id="gw-erase">Erase all conversations …</button>
+</nav>
+"""
+
+_LOG = """
+<div id="gw-drill-note" role="status" hidden></div>
+<div id="gw-scroll" tabindex="0" aria-label="Conversation" role="region">
+  <div id="gw-empty">
+    <h2>Ask anything.</h2>
+    <p>Copilot answers, else the cloud, else this laptop. You always see who did, and why.</p>
+    <p class="gw-quiet">Drop files anywhere to ask about them. They are read on this laptop.</p>
+  </div>
+  <div id="gw-log" role="log" aria-live="polite" aria-label="Messages"></div>
+</div>
+<button type="button" id="gw-down" class="gw-button" hidden>↓ Latest</button>
+<ul id="gw-documents" aria-label="Documents of this chat"></ul>
+"""
+
+_ATTACH = f"""
+<button type="button" class="gw-icon" id="gw-attach" aria-label="Attach files">{_CLIP}</button>
+<input type="file" id="gw-files" multiple hidden aria-label="Files" tabindex="-1">
+"""
+
+_STATUS = """
+<section aria-labelledby="gw-status-title" id="gw-status">
+  <h2 id="gw-status-title">Who answers</h2>
+  <div id="gw-network"></div>
+  <ul id="gw-tiers"></ul>
+  <button type="button" class="gw-button" id="gw-reset">Try every tier again</button>
+</section>
+"""
+
+_MODEL = """
+<label class="gw-field" for="gw-model">Model for the next question
+  <select id="gw-model"><option value="">as the tier is set</option></select>
+</label>
+"""
+
+_SPEEDS = """
+<section aria-labelledby="gw-speeds-title" id="gw-speeds" hidden>
+  <h2 id="gw-speeds-title">First word, last hour</h2>
+  <div id="gw-plots"></div>
+</section>
+"""
+
+_SOURCES = """
+<section aria-labelledby="gw-sources-title" id="gw-sources" hidden>
+  <h2 id="gw-sources-title">Sources of this answer</h2>
+  <ol id="gw-cards"></ol>
+</section>
+"""
+
+_HELP = """
+<dialog id="gw-keys" aria-labelledby="gw-keys-title">
+  <h2 id="gw-keys-title">Keyboard shortcuts</h2>
+  <dl id="gw-keys-list"></dl>
+  <label><input type="checkbox" id="gw-keys-on" checked> Shortcuts are on</label>
+  <form method="dialog"><button class="gw-button">Close</button></form>
+</dialog>
+<div id="gw-drop" hidden><p>Drop files to ask about them</p></div>
+"""
+
+
+def theme() -> gr.themes.Base:
+    """System fonts only, and colours that keep their contrast in both lights."""
+    fonts = ["system-ui", "-apple-system", "Segoe UI", "Roboto", "sans-serif"]
+    mono = ["ui-monospace", "SFMono-Regular", "Consolas", "monospace"]
+    return gr.themes.Base(primary_hue="blue", neutral_hue="slate", font=fonts, font_mono=mono)
+
+
+def build_blocks() -> gr.Blocks:
+    static = partial(gr.HTML, js_on_load=None, apply_default_css=False)
+    blocks = gr.Blocks(title="AI Gateway", analytics_enabled=False, fill_width=True)
+    with blocks:
+        static(_HEADER, elem_id="gw-top")
+        with gr.Row(elem_id="gw-body", equal_height=True):
+            with gr.Column(elem_id="gw-left", min_width=0):
+                static(_LEFT)
+            with gr.Column(elem_id="gw-middle", min_width=0):
+                static(_LOG, elem_id="gw-talk")
+                with gr.Row(elem_id="gw-ask"):
+                    static(_ATTACH, elem_id="gw-attaching")
+                    message = gr.Textbox(
+                        label="Message", placeholder="Message", lines=1, max_lines=8, elem_id="gw-message", scale=1,
+                    )  # fmt: skip
+                    send = gr.Button("Send", variant="primary", elem_id="gw-send", min_width=72, scale=0)
+                    stop = gr.Button("Stop", variant="stop", elem_id="gw-stop", min_width=72, scale=0)
+            with gr.Column(elem_id="gw-right", min_width=0):
+                static(_STATUS)
+                _next_question(static)
+                static(_SPEEDS)
+                static(_SOURCES)
+                _drawers()
+        static(_HELP)
+        for sending in (message.submit, send.click):
+            _runs(sending, "(text) => window.gateway.send(text)", message, message)
+        _runs(stop.click, "() => window.gateway.stop()")
+    return blocks
+
+
+def _next_question(static: partial[gr.HTML]) -> None:
+    with gr.Column(elem_id="gw-next"):
+        tier = gr.Radio(
+            [("first that can", ""), *((name, name) for name in TIERS)], value="", label="Tier for the next question",
+            elem_id="gw-tier",
+        )  # fmt: skip
+        local = gr.Checkbox(label="Stay local: nothing leaves this laptop", elem_id="gw-local")
+        static(_MODEL)
+    _chooses(tier, "tier")
+    _chooses(local, "local_only")
+
+
+def _drawers() -> None:
+    with gr.Accordion("Settings", open=False, elem_id="gw-settings"):
+        system = gr.Textbox(label="Standing instructions (system prompt)", lines=3, elem_id="gw-system")
+        warmth = gr.Radio(
+            [("as set", ""), ("precise", "0"), ("balanced", "0.7"), ("inventive", "1.2")], value="",
+            label="Temperature", elem_id="gw-temperature",
+        )  # fmt: skip
+        _chooses(system, "system")
+        _chooses(warmth, "temperature")
+    with gr.Accordion("Drill: break something", open=False, elem_id="gw-drill"):
+        gr.Markdown("Choose a fault and ask. Only the next question of this page meets it; no real circuit is touched.")
+        tier = gr.Radio(list(TIERS), value=TIERS[0], label="Tier", elem_id="gw-drill-tier")
+        fault = gr.Radio(
+            [("down", "down"), ("slow", "slow"), ("cut in mid-answer", "cut"), ("rate limited", "rate_limited"),
+             ("offline", "offline")], value="cut", label="Fault", elem_id="gw-drill-fault",
+        )  # fmt: skip
+        begin = gr.Button("Break it for the next question", elem_id="gw-drill-begin")
+        _runs(begin.click, "(tier, fault) => { window.gateway.drill(tier, fault); }", [tier, fault])
+    assert set(FAULTS) == {value for _, value in fault.choices}
+
+
+def _chooses(control: gr.Radio | gr.Checkbox | gr.Textbox, name: str) -> None:
+    _runs(control.change, f"(value) => {{ window.gateway.choose('{name}', value); }}", control)
+
+
+def _runs(event: Callable[..., Any], js: str, inputs: Any = None, outputs: Any = None) -> None:
+    """Gradio's events only reach the page's script; nothing of them goes to the server."""
+    event(fn=None, js=js, inputs=inputs, outputs=outputs, queue=False, api_visibility="private")

@@ -1,0 +1,151 @@
+// Documents of a chat: dropped, pasted or chosen; read on the server; listed with what was wrong with them.
+
+import { element } from "./markdown.js";
+import { call, send } from "./net.js";
+
+const AT_A_TIME = 3;
+
+export class Files {
+  constructor(page) {
+    this.page = page;
+    this.list = document.getElementById("gw-documents");
+    const chooser = document.getElementById("gw-files");
+    document.getElementById("gw-attach").addEventListener("click", () => chooser.click());
+    chooser.addEventListener("change", () => {
+      this.add([...chooser.files]);
+      chooser.value = "";
+    });
+    const drop = document.getElementById("gw-drop");
+    let depth = 0;
+    const isFiles = (event) => [...(event.dataTransfer?.types || [])].includes("Files");
+    addEventListener("dragenter", (event) => {
+      if (isFiles(event)) drop.hidden = !(depth += 1);
+    });
+    addEventListener("dragleave", (event) => {
+      if (isFiles(event)) drop.hidden = !(depth = Math.max(0, depth - 1));
+    });
+    addEventListener("dragover", (event) => isFiles(event) && event.preventDefault());
+    addEventListener("drop", (event) => {
+      depth = 0;
+      drop.hidden = true;
+      if (!isFiles(event)) return;
+      event.preventDefault();
+      this.add([...event.dataTransfer.files]);
+    });
+    addEventListener("paste", (event) => {
+      const files = [...(event.clipboardData?.files || [])];
+      if (files.length) this.add(files);
+    });
+  }
+
+  get isBusy() {
+    return this.list.querySelector(".gw-loading") !== null;
+  }
+
+  show(documents) {
+    this.list.replaceChildren(...documents.map((told) => this.item(told)));
+  }
+
+  async add(files) {
+    const chat = await this.page.ensureChat();
+    const queue = files.map((file) => [file, this.waiting(file)]);
+    const worker = async () => {
+      for (let next = queue.shift(); next; next = queue.shift()) await this.load(chat, ...next);
+    };
+    await Promise.all(Array.from({ length: AT_A_TIME }, worker));
+    this.page.chatsChanged();
+  }
+
+  waiting(file) {
+    const item = element("li", "gw-document gw-loading");
+    const bar = element("progress");
+    bar.max = 1;
+    bar.value = 0;
+    bar.setAttribute("aria-label", `Reading ${file.name}`);
+    item.append(element("span", "gw-title", file.name), bar);
+    this.list.append(item);
+    return item;
+  }
+
+  async load(chat, file, item) {
+    const bar = item.querySelector("progress");
+    try {
+      const path = `chats/${chat}/documents?name=${encodeURIComponent(file.name)}`;
+      const told = await send(path, file, (part) => {
+        if (part < 1) bar.value = part;
+        else bar.removeAttribute("value"); // it is being read
+      });
+      if (this.page.chat === chat) item.replaceWith(this.item(told));
+    } catch (error) {
+      item.replaceWith(this.refused(error.message));
+    }
+  }
+
+  item(told) {
+    const item = element("li", "gw-document");
+    item.append(element("span", "gw-title", told.name), element("span", "gw-quiet", size(told.chars)));
+    for (const warning of told.warnings) item.append(element("span", "gw-warning", `! ${warning}`));
+    const button = this.closer(`Remove ${told.name}`, async () => {
+      try {
+        await call("DELETE", `chats/${this.page.chat}/documents/${told.id}`);
+      } catch (error) {
+        if (error.status !== 404) throw error;
+      }
+      item.remove();
+    });
+    item.append(button);
+    return item;
+  }
+
+  refused(message) {
+    const item = element("li", "gw-document gw-refused");
+    item.setAttribute("role", "alert");
+    item.append(element("span", "gw-title", message));
+    item.append(this.closer("Dismiss", () => item.remove()));
+    return item;
+  }
+
+  closer(label, act) {
+    const button = element("button", "gw-tool", "✕");
+    button.type = "button";
+    button.setAttribute("aria-label", label);
+    button.addEventListener("click", act);
+    return button;
+  }
+}
+
+function size(chars) {
+  return chars < 10_000 ? `${chars} characters` : `${Math.round(chars / 1000)} thousand characters`;
+}
+
+// The sources of one answer, as cards; `marks` are ranges of code points.
+export function showSources(view, n) {
+  const sources = view.turn.about?.sources || [];
+  const cards = document.getElementById("gw-cards");
+  document.getElementById("gw-sources").hidden = !sources.length;
+  cards.replaceChildren(...sources.map(card));
+  const target = cards.querySelector(`[data-n="${n}"]`) || cards.firstElementChild;
+  document.getElementById("gw-sources").scrollIntoView({ block: "nearest" });
+  target?.scrollIntoView({ block: "nearest" });
+  target?.focus();
+}
+
+function card(source) {
+  const item = element("li", source.cited ? "gw-card gw-cited" : "gw-card");
+  item.dataset.n = source.n;
+  item.tabIndex = -1;
+  const head = element("div", "gw-card-head");
+  head.append(element("strong", "", `[${source.n}] ${source.document}`));
+  if (source.place) head.append(element("span", "gw-quiet", source.place));
+  if (!source.cited) head.append(element("span", "gw-quiet", "not cited"));
+  const text = element("p", "gw-passage");
+  const chars = [...source.text];
+  let at = 0;
+  for (const [start, end] of source.marks || []) {
+    text.append(chars.slice(at, start).join(""), element("mark", "", chars.slice(start, end).join("")));
+    at = end;
+  }
+  text.append(chars.slice(at).join(""));
+  item.append(head, text);
+  return item;
+}

@@ -1,0 +1,118 @@
+// Conversations: the list, its search, and what can be done with each.
+
+import { element } from "./markdown.js";
+import { at, call } from "./net.js";
+
+export class ChatList {
+  constructor(page) {
+    this.page = page;
+    this.list = document.getElementById("gw-chats");
+    this.search = document.getElementById("gw-search");
+    this.search.addEventListener("input", () => {
+      clearTimeout(this.typing);
+      this.typing = setTimeout(() => this.refresh(), 150);
+    });
+    addEventListener("click", (event) => {
+      for (const open of this.list.querySelectorAll("details[open]")) if (!open.contains(event.target)) open.open = false;
+    });
+    this.list.addEventListener("keydown", (event) => {
+      const open = event.key === "Escape" && event.target.closest("details[open]");
+      if (!open) return;
+      open.open = false;
+      open.querySelector("summary").focus();
+    });
+    document.getElementById("gw-new").addEventListener("click", () => page.newChat());
+    document.getElementById("gw-erase").addEventListener("click", () => this.eraseAll());
+  }
+
+  async refresh() {
+    const query = this.search.value.trim();
+    const chats = await call("GET", `chats?q=${encodeURIComponent(query)}`);
+    const shown = chats.filter((chat) => chat.turns || chat.id === this.page.chat);
+    this.list.replaceChildren(...shown.map((chat) => this.item(chat)));
+    const none = document.getElementById("gw-no-chats");
+    none.hidden = shown.length > 0;
+    none.textContent = query ? "Nothing found." : "Your conversations are kept here, on this laptop.";
+    document.getElementById("gw-erase").hidden = !chats.length;
+  }
+
+  item(chat) {
+    const isOpen = chat.id === this.page.chat;
+    const item = element("li", isOpen ? "gw-chat gw-current" : "gw-chat");
+    const open = element("button", "gw-open");
+    open.type = "button";
+    open.append(element("span", "gw-title", chat.title));
+    open.append(element("span", "gw-quiet", chat.hit || when(chat.updated)));
+    if (isOpen) open.setAttribute("aria-current", "true");
+    open.addEventListener("click", () => this.page.open(chat.id));
+    const more = element("details", "gw-more");
+    const handle = element("summary", "", "⋯");
+    handle.setAttribute("aria-label", `More for ${chat.title}`);
+    const menu = element("div", "gw-menu");
+    const entry = (label, act) => {
+      const button = element("button", "", label);
+      button.type = "button";
+      button.addEventListener("click", () => {
+        more.open = false;
+        act();
+      });
+      menu.append(button);
+    };
+    entry("Rename", () => this.rename(item, chat));
+    for (const [ending, label] of [["md", "Markdown"], ["json", "JSON"], ["ipynb", "Notebook"]]) {
+      const link = element("a", "", `Export as ${label}`);
+      link.href = at(`chats/${chat.id}/export/${ending}`);
+      link.download = "";
+      link.addEventListener("click", () => (more.open = false));
+      menu.append(link);
+    }
+    entry("Delete", () => this.remove(chat));
+    more.addEventListener("toggle", () => {
+      if (more.open) for (const other of this.list.querySelectorAll("details[open]")) if (other !== more) other.open = false;
+    });
+    more.append(handle, menu);
+    item.append(open, more);
+    return item;
+  }
+
+  rename(item, chat) {
+    const box = element("input", "gw-rename");
+    box.value = chat.title;
+    box.setAttribute("aria-label", "New name");
+    item.replaceChildren(box);
+    box.select();
+    let isOver = false;
+    const end = async (save) => {
+      if (isOver) return;
+      isOver = true;
+      if (save && box.value.trim()) await call("PATCH", `chats/${chat.id}`, { title: box.value });
+      this.refresh();
+    };
+    box.addEventListener("keydown", (event) => {
+      event.stopPropagation();
+      if (event.key === "Enter") end(true);
+      if (event.key === "Escape") end(false);
+    });
+    box.addEventListener("blur", () => end(true));
+  }
+
+  async remove(chat) {
+    if (!confirm(`Delete “${chat.title}” with its documents?`)) return;
+    await call("DELETE", `chats/${chat.id}`);
+    if (chat.id === this.page.chat) this.page.newChat();
+    this.refresh();
+  }
+
+  async eraseAll() {
+    if (!confirm("Erase every conversation and every document read for one?")) return;
+    await call("DELETE", "chats");
+    this.page.newChat();
+    this.refresh();
+  }
+}
+
+function when(stamp) {
+  const then = new Date(stamp * 1000);
+  const today = new Date().toDateString() === then.toDateString();
+  return today ? then.toLocaleTimeString([], { hour: "2-digit", minute: "2-digit" }) : then.toLocaleDateString();
+}

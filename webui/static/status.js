@@ -1,0 +1,160 @@
+// Who would answer, live: the server says when something changed; seconds are counted down here.
+
+import { element } from "./markdown.js";
+import { at, call } from "./net.js";
+import { nameOf, seconds } from "./log.js";
+
+const NETWORK = {
+  online: ["gw-good", "Online"],
+  offline: ["gw-bad", "Offline: only this laptop answers"],
+  portal: ["gw-bad", "A login page is in the way: open any page in the browser and sign in"],
+};
+const SLOW_MS = 4000;
+
+export class StatusPanel {
+  constructor(page) {
+    this.page = page;
+    this.status = null;
+    this.heard = 0;
+    this.tiers = document.getElementById("gw-tiers");
+    document.getElementById("gw-reset").addEventListener("click", () => this.reset());
+    this.listen();
+    setInterval(() => this.count(), 1000);
+  }
+
+  listen() {
+    this.source = new EventSource(at("../ai/events"));
+    this.source.addEventListener("status", (event) => this.show(JSON.parse(event.data)));
+    this.source.addEventListener("open", () => this.page.connected(true));
+    this.source.addEventListener("error", () => {
+      this.page.connected(false);
+      // A browser gives up for good after a reply that is no event stream (a proxy's error page, say).
+      if (this.source.readyState === EventSource.CLOSED) {
+        clearTimeout(this.again);
+        this.again = setTimeout(() => this.listen(), 2000);
+      }
+    });
+  }
+
+  async reset() {
+    try {
+      await call("POST", "../admin/reset");
+      this.page.say("Every tier is tried again.");
+    } catch (error) {
+      this.page.say(error.message, true);
+    }
+  }
+
+  show(status) {
+    this.status = status;
+    this.heard = Date.now();
+    const [kind, words] = NETWORK[status.connectivity] || ["gw-quiet", status.connectivity];
+    document.getElementById("gw-network").replaceChildren(element("p", kind, words));
+    const rungs = status.tiers.filter((tier, n) => !this.isHidden(tier, n));
+    this.tiers.replaceChildren(...rungs.map((tier) => this.tier(tier)));
+    this.lights(rungs);
+    this.models(rungs);
+    this.count();
+    this.page.statusChanged();
+  }
+
+  // A rung that was never set up stands back when another of the same tier is there.
+  isHidden(tier, n) {
+    const others = this.status.tiers.filter((other, m) => other.backend === tier.backend && m !== n);
+    return !tier.available && others.some((other) => other.available && other.mode !== "extractive");
+  }
+
+  light(tier) {
+    if (tier.available) return ["gw-on", "ready"];
+    if (tier.circuit.state !== "closed") return ["gw-wait", tier.circuit.state === "half_open" ? "on trial" : "left alone"];
+    return ["gw-off", "not asked"];
+  }
+
+  tier(tier) {
+    const item = element("li", "gw-tier");
+    const [kind, words] = this.light(tier);
+    const head = element("div", "gw-tier-head");
+    const mode = tier.mode !== tier.backend ? ` · ${tier.mode.replaceAll("_", " ")}` : "";
+    head.append(
+      element("span", `gw-light ${kind}`),
+      element("strong", "", nameOf(tier.backend)),
+      element("span", "gw-quiet", mode),
+      element("span", `gw-state ${kind}`, words),
+    );
+    item.append(head);
+    if (tier.model) item.append(element("div", "gw-model", tier.model));
+    if (tier.why_not && !tier.available) item.append(element("p", "gw-reason", tier.why_not));
+    if (tier.circuit.reopens_in != null) {
+      const left = element("p", "gw-countdown");
+      left.dataset.left = tier.circuit.reopens_in;
+      item.append(left);
+    }
+    if (tier.cure && !tier.available) item.append(element("p", "gw-cure", tier.cure));
+    const facts = tier.details || {};
+    if (facts.credits_left != null) {
+      const reset = facts.resets_on ? `, new ones on ${facts.resets_on}` : "";
+      item.append(element("p", "gw-quiet", `Credits: ${facts.credits_left} of ${facts.credits_total ?? "?"} left${reset}`));
+    }
+    for (const note of tier.notes || []) if (note !== tier.why_not) item.append(element("p", "gw-quiet", note));
+    return item;
+  }
+
+  lights(rungs) {
+    const best = new Map();
+    for (const tier of rungs) if (!best.get(tier.backend)?.available) best.set(tier.backend, tier);
+    const made = [...best.values()].map((tier) => {
+      const [kind, words] = this.light(tier);
+      const chip = element("span", "gw-chip");
+      chip.append(element("span", `gw-light ${kind}`), element("span", "gw-name", nameOf(tier.backend)), element("span", "gw-words", words));
+      return chip;
+    });
+    const network = this.status.connectivity;
+    if (network !== "online") made.unshift(element("span", "gw-chip gw-bad", network === "portal" ? "login page" : network));
+    document.getElementById("gw-lights").replaceChildren(...made);
+  }
+
+  models(rungs) {
+    const select = document.getElementById("gw-model");
+    const names = [...new Set(rungs.filter((tier) => tier.available).flatMap((tier) => [tier.model, ...tier.models]))];
+    const wanted = JSON.stringify(names);
+    if (select.dataset.names === wanted) return;
+    select.dataset.names = wanted;
+    const chosen = select.value;
+    const options = names.filter(Boolean).map((name) => new Option(name, name, false, name === chosen));
+    select.replaceChildren(new Option("as the tier is set", ""), ...options);
+  }
+
+  count() {
+    for (const left of document.querySelectorAll(".gw-countdown")) {
+      const rest = Math.max(0, Number(left.dataset.left) - (Date.now() - this.heard) / 1000);
+      const minutes = Math.floor(rest / 60);
+      const words = rest >= 86400 ? `${Math.round(rest / 86400)} days` : rest >= 3600 ? `${(rest / 3600).toFixed(1)} h`
+        : minutes ? `${minutes} min ${Math.floor(rest % 60)} s` : `${Math.ceil(rest)} s`;
+      left.textContent = rest ? `Tried again in ${words}` : "Tried again with the next question";
+    }
+  }
+
+  async speeds() {
+    const found = await call("GET", "speeds");
+    const plots = Object.entries(found).map(([backend, points]) => plot(backend, points));
+    document.getElementById("gw-speeds").hidden = !plots.length;
+    document.getElementById("gw-plots").replaceChildren(...plots);
+  }
+}
+
+function plot(backend, points) {
+  const row = element("div", "gw-plot");
+  const top = Math.max(SLOW_MS / 4, ...points.map((point) => point.ms));
+  const bars = element("div", "gw-bars");
+  const last = points[points.length - 1];
+  bars.setAttribute("role", "img");
+  bars.setAttribute("aria-label", `${nameOf(backend)}: ${points.length} answers, the last one after ${seconds(last.ms)}`);
+  for (const point of points.slice(-40)) {
+    const bar = element("span", point.ms > SLOW_MS ? "gw-slow" : "");
+    bar.style.height = `${Math.max(6, (100 * point.ms) / top)}%`;
+    bar.title = `${new Date(point.at * 1000).toLocaleTimeString()}: ${seconds(point.ms)}`;
+    bars.append(bar);
+  }
+  row.append(element("span", "", nameOf(backend)), bars, element("span", "gw-quiet", seconds(last.ms)));
+  return row;
+}

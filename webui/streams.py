@@ -1,0 +1,92 @@
+"""Server-sent events over ASGI, whose work ends when the reader hangs up."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from typing import Any
+
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+SECONDS_BETWEEN_COMMENTS = 10.0
+SECONDS_BETWEEN_EVENTS = 0.05  # a page cannot show more, and each event costs it a layout
+
+Named = tuple[str, dict[str, Any]]
+
+
+def sse(name: str, value: Any) -> bytes:
+    """One event. ASCII only: other line breaks of Unicode must not end it early."""
+    return f"event: {name}\ndata: {json.dumps(value)}\n\n".encode()
+
+
+class EventStream(Response):
+    """Sends what `events` yields. Deltas that come faster than a page can show are joined.
+
+    When the reader leaves, or the server cancels the request, `events` is closed at once and hears of it as a
+    cancellation.
+    """
+
+    def __init__(self, events: AsyncGenerator[Named, None]) -> None:
+        self.background = None
+        self._events = events
+        self._waiting: list[Named] = []
+        self._has_more = asyncio.Event()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        headers = [(b"content-type", b"text/event-stream"), (b"cache-control", b"no-store")]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        reading = asyncio.create_task(self._read())
+        sending = asyncio.create_task(self._send(send, reading))
+        leaving = asyncio.create_task(_left(receive))
+        try:
+            await asyncio.wait((sending, leaving), return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in (sending, leaving, reading):
+                task.cancel()
+            await asyncio.wait((sending, leaving, reading))
+        if not sending.cancelled():
+            sending.result()
+        if not reading.cancelled():
+            reading.result()
+
+    async def _read(self) -> None:
+        try:
+            async with aclosing(self._events) as events:
+                async for name, value in events:
+                    last = self._waiting[-1] if self._waiting else None
+                    if name == "delta" and last is not None and last[0] == "delta":
+                        self._waiting[-1] = ("delta", {"text": last[1]["text"] + value["text"]})
+                    else:
+                        self._waiting.append((name, value))
+                    self._has_more.set()
+        finally:
+            self._has_more.set()
+
+    async def _send(self, send: Send, reading: asyncio.Task[None]) -> None:
+        while True:
+            try:
+                async with asyncio.timeout(SECONDS_BETWEEN_COMMENTS):
+                    await self._has_more.wait()
+            except TimeoutError:
+                await send({"type": "http.response.body", "body": b": still here\n\n", "more_body": True})
+                continue
+            self._has_more.clear()
+            taken, self._waiting = self._waiting, []
+            if taken:
+                body = b"".join(sse(name, value) for name, value in taken)
+                await send({"type": "http.response.body", "body": body, "more_body": True})
+            elif reading.done():
+                await send({"type": "http.response.body", "body": b"", "more_body": False})
+                return
+            if reading.done():
+                self._has_more.set()
+            else:
+                await asyncio.sleep(SECONDS_BETWEEN_EVENTS)
+
+
+async def _left(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
