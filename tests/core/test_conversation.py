@@ -42,3 +42,14 @@ async def test_text_within_parts_is_checked_too():
     parts = [{"type": "text", "text": "a\0b"}]
     with pytest.raises(PromptRefused, match=r"messages\[0\] holds a NUL"):
         await gateway(ScriptedTier("copilot")).ask(None, messages=[Message("user", parts)])  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    "prompt", [pytest.param("x" * 5_000_000, id="too long"), pytest.param("a\0b", id="NUL"), "a\ud800b", "", "  \n"]
+)
+async def test_f91_what_no_tier_could_read_is_refused_by_name(prompt):
+    tier = ScriptedTier("copilot")
+    async with Gateway([tier]) as gateway:
+        with pytest.raises(PromptRefused) as caught:
+            await gateway.ask(prompt)
+    assert (caught.value.field, tier.calls) == ("prompt", 0)

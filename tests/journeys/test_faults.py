@@ -10,7 +10,7 @@ import pytest
 from gateway_core import AllTiersFailed, AnswerInterrupted, Delta, Done, PromptRefused, PromptTooLong, SegmentStarted
 from gateway_core.testing.simulators import DEFAULT_ANSWER, tokens_of
 
-from .conftest import Build, Providers
+from .conftest import BEFORE_THE_FIRST_TEXT, Build, Providers
 
 WHOLE = DEFAULT_ANSWER
 
@@ -47,36 +47,7 @@ async def test_f01_all_is_well(gateway: Build, providers: Providers):
     assert answer.usage.output_tokens
 
 
-@pytest.mark.parametrize(
-    ("fault", "reason", "counts"),
-    [
-        pytest.param("reset_after_request", "reset", 1, id="f05"),
-        pytest.param("close_before_reply", "protocol", 1, id="f07"),
-        pytest.param("hang", "first_token_timeout", 1, id="f04"),
-        pytest.param("status_500", "upstream_5xx", 1, id="f08"),
-        pytest.param("status_502", "upstream_5xx", 1, id="f09 502"),
-        pytest.param("status_503", "upstream_5xx", 1, id="f09 503"),
-        pytest.param("status_504", "upstream_5xx", 1, id="f09 504"),
-        pytest.param("status_503:retry_after=1", "upstream_5xx", 1, id="f10"),
-        pytest.param("status_429:retry_after=60", "rate_limited", 0, id="f11"),
-        pytest.param("status_429", "rate_limited", 0, id="f12"),
-        pytest.param("forbidden_policy", "forbidden", 0, id="f15"),
-        pytest.param("copilot_quota_exceeded", "quota_used_up", 0, id="f16"),
-        pytest.param("context_too_long", "context_too_long", 0, id="f18"),
-        pytest.param("html_200", "portal", 0, id="f21"),
-        pytest.param("redirect:http://127.0.0.1:9/elsewhere", "redirected", 0, id="f22"),
-        pytest.param("status_511", "portal", 0, id="f23"),
-        pytest.param("bad_schema", "bad_payload", 1, id="f24"),
-        pytest.param("bad_json", "bad_payload", 1, id="f24 no json"),
-        pytest.param("empty_body", "empty_body", 1, id="f25"),
-        pytest.param("short_body+whole_reply", "truncated", 1, id="f27"),
-        pytest.param("gzip_bomb:50", "bad_payload", 1, id="f28 packed"),
-        pytest.param("drip_headers:0.3", "first_token_timeout", 1, id="f29"),
-        pytest.param("error_first", "upstream_error", 1, id="f43"),
-        pytest.param("role_only_then_drop", "reset", 1, id="f44"),
-        pytest.param("gap_sequence:4", "truncated", 1, id="f52"),
-    ],
-)
+@pytest.mark.parametrize(("fault", "reason", "counts"), BEFORE_THE_FIRST_TEXT)
 async def test_a_fault_before_the_first_text_is_answered_by_the_cloud(
     gateway: Build, providers: Providers, fault: str, reason: str, counts: int
 ):

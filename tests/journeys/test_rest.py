@@ -4,10 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
-import re
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 
@@ -16,7 +12,7 @@ import pytest
 
 from gateway_core.testing.simulators import DEFAULT_ANSWER, tokens_of
 
-from .conftest import Providers
+from .conftest import Providers, serving
 
 WHOLE = DEFAULT_ANSWER
 RECOVERY = 3.0
@@ -25,36 +21,13 @@ LIMITS = {
     "FIRST_TOKEN_TIMEOUT": "8",
     "STALL_TIMEOUT": "0.8",
     "RECOVERY_TIMEOUT": str(RECOVERY),
-    "COPILOT_MAX_RPM": "0",
-    "COPILOT_MAX_IN_FLIGHT": "0",
-    "COPILOT_USE_GH": "0",
 }
 
 
 @pytest.fixture(scope="module")
 def server(simulators: Providers, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    home = tmp_path_factory.mktemp("server")
-    environment = {
-        "PATH": os.environ["PATH"],
-        "HOME": str(home),
-        "AI_GATEWAY_STATE_DIR": str(home / "state"),
-        **LIMITS,
-        **{name.upper(): str(value) for name, value in simulators.settings.items()},
-    }
-    command = [sys.executable, "-m", "gateway_core", "serve", "--port", "0", "--no-ui"]
-    process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True, cwd=home)
-    assert process.stdout is not None
-    try:
-        for line in process.stdout:
-            if found := re.search(r"http://127\.0\.0\.1:\d+", line):
-                break
-        else:
-            raise AssertionError("the server did not say where it listens")
-        yield found.group()
-    finally:
-        process.terminate()
-        process.wait(20)
-        process.stdout.close()
+    with serving(simulators, tmp_path_factory.mktemp("server"), **LIMITS) as (url, _):
+        yield url
 
 
 @pytest.fixture
