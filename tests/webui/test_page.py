@@ -69,7 +69,7 @@ async def test_the_whole_flow_needs_no_mouse(stage):
             await keys.press("Alt+u")
         await (await chooser.value).set_files({"name": "pump.txt", "mimeType": "text/plain", "buffer": PUMP})
         await expect(page.tab.locator("#gw-documents")).to_contain_text("pump.txt")
-        await page.ask(HOW_OFTEN)
+        await page.ask(HOW_OFTEN)  # while the file is still being read: the question waits for it
         await keys.press("Alt+s")  # open a source
         card = page.tab.locator(".gw-card").first
         await expect(card).to_be_focused()

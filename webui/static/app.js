@@ -49,10 +49,6 @@ class Page {
 
   send(text) {
     if (this.asking) return text;
-    if (this.files.isBusy) {
-      this.say("Wait until the files are read.");
-      return text;
-    }
     if (!text.trim()) return text;
     this.ask(text, null);
     return "";
@@ -92,6 +88,8 @@ class Page {
       view.root.classList.add("gw-growing");
       view.root.setAttribute("aria-busy", "true");
       this.log.toEnd();
+      await this.files.settled();
+      asking.signal.throwIfAborted();
       await events(`chats/${chat}/ask`, this.question(text, keep), asking.signal, (name, told) => this.hear(view, name, told));
       if (!view.turn.about) throw new TypeError("the stream ended early");
     } catch (error) {

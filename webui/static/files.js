@@ -38,8 +38,9 @@ export class Files {
     });
   }
 
-  get isBusy() {
-    return this.list.querySelector(".gw-loading") !== null;
+  // When every file that was dropped has been read or refused: a question waits for them.
+  async settled() {
+    while (this.work) await this.work.catch(() => {});
   }
 
   show(documents) {
@@ -47,13 +48,20 @@ export class Files {
   }
 
   async add(files) {
+    const work = Promise.all([this.work, this.read(files)]);
+    this.work = work;
+    await work.catch((error) => this.page.say(error.message, true));
+    if (this.work === work) this.work = null;
+    this.page.chatsChanged();
+  }
+
+  async read(files) {
     const chat = await this.page.ensureChat();
     const queue = files.map((file) => [file, this.waiting(file)]);
     const worker = async () => {
       for (let next = queue.shift(); next; next = queue.shift()) await this.load(chat, ...next);
     };
     await Promise.all(Array.from({ length: AT_A_TIME }, worker));
-    this.page.chatsChanged();
   }
 
   waiting(file) {

@@ -83,7 +83,7 @@ export class StatusPanel {
     );
     item.append(head);
     if (tier.model) item.append(element("div", "gw-model", tier.model));
-    if (tier.why_not && !tier.available) item.append(element("p", "gw-reason", tier.why_not));
+    if (tier.why_not && !tier.available) item.append(element("p", "gw-reason", tier.why_not.replaceAll("_", " ")));
     if (tier.circuit.reopens_in != null) {
       const left = element("p", "gw-countdown");
       left.dataset.left = tier.circuit.reopens_in;
