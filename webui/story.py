@@ -25,8 +25,8 @@ _WORDS = {
     Reason.FIRST_TOKEN_TIMEOUT: "was too slow to begin",
     Reason.OFFLINE: "this laptop is offline",
     Reason.PORTAL: "a login page is in the way",
-    Reason.CIRCUIT_OPEN: "is left alone after failures",
-    Reason.PROBE_IN_FLIGHT: "is being tried by another question",
+    Reason.CIRCUIT_OPEN: "left alone after failures",
+    Reason.PROBE_IN_FLIGHT: "another question is trying it",
     Reason.LOCAL_ONLY: "staying local",
     Reason.QUOTA_USED_UP: "its quota is used up",
     Reason.UNAUTHORIZED: "its login was refused",
@@ -67,11 +67,18 @@ def about_failure(error: Exception, *, wall: float) -> dict[str, Any]:
 def why(attempts: Iterable[Attempt], *, wall: float) -> str:
     """Why those before did not answer: `copilot: rate limited until 14:32`. Empty if nobody was passed over."""
     told = [
-        f"{a.backend}: {in_words(a, wall=wall)}"
+        f"{named(a)}: {in_words(a, wall=wall)}"
         for a in attempts
         if a.outcome not in (AttemptOutcome.ANSWERED, AttemptOutcome.CANCELLED) and a.reason not in _SILENT
     ]
     return "; ".join(dict.fromkeys(told))
+
+
+def named(attempt: Attempt) -> str:
+    """The tier; of this laptop's several ways, which one."""
+    if attempt.backend == "local" and attempt.mode:
+        return attempt.mode.replace("_", " ")
+    return attempt.backend
 
 
 def in_words(attempt: Attempt, *, wall: float) -> str:

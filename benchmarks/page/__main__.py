@@ -21,7 +21,6 @@ from typing import Any
 import httpx
 
 TURNS = 30
-TOKENS, RATE = 1500, 100
 IDLE_SECONDS = 30
 KINDS = ("api", "page", "gradio")
 
@@ -34,7 +33,7 @@ def main() -> None:
 
 
 def shown(value: float | None) -> str:
-    return "" if value is None else f"{value:.2f}" if value < 10 else f"{value:.0f}"
+    return "" if value is None else f"{value:.2f}" if value < 20 else f"{value:.0f}"
 
 
 def measure(kind: str) -> dict[str, float]:

@@ -23,6 +23,22 @@ pytestmark = [pytest.mark.slow, pytest.mark.asyncio(loop_scope="module")]
 
 PUMP = b"The pump stands in the cellar. The oil filter of the pump must be changed every 250 hours of work."
 HOW_OFTEN = "How often must the filter be changed?"
+CODE = 'def f(x):  # a comment\n    return "text" + str(1)'
+EVERYTHING = f"""# Title
+
+text `code` **strong** [link](https://example.org)
+
+- a
+- b
+
+```python
+{CODE}
+```
+
+| a | b |
+|---|---|
+| 1 | 2 |
+"""
 ATTACK = "<img src=x onerror=\"window.hit=1\"><script>window.hit=1</script><svg onload='window.hit=1'>"
 
 
@@ -309,8 +325,7 @@ async def test_a_phone_shows_everything_without_scrolling_sideways(stage):
 async def test_axe_finds_nothing(stage, view):
     package = pytest.importorskip("axe_playwright_python", reason="axe is not installed")
     axe = (Path(package.__file__).parent / "axe.min.js").read_text(encoding="utf-8")
-    stage.copilot.to["Show all"] = ["# Title\n\ntext `code` **strong** [link](https://example.org)\n\n- a\n- b\n\n"
-                                    "```python\nprint(1)\n```\n\n| a | b |\n|---|---|\n| 1 | 2 |\n"]  # fmt: skip
+    stage.copilot.to["Show all"] = [EVERYTHING]
     stage.copilot.to["Cut"] = ["Half of ", TierBroken("copilot", "cut", reason=Reason.STALLED)]
     options = {"color_scheme": "dark" if view == "dark" else "light"} | ({"viewport": PHONE} if view == "phone" else {})
     async with stage.page(**options) as page:
@@ -328,6 +343,8 @@ async def test_axe_finds_nothing(stage, view):
         )
         await expect(page.tab.locator(".gw-document:not(.gw-loading)")).to_have_count(1)
         await page.ask("Show all")
+        assert await page.answer_text.locator("pre").inner_text() == CODE
+        await page.picture(f"markdown-{view}")
         await page.ask("Cut")
         await page.ask(HOW_OFTEN)
         assert await violations() == []

@@ -124,6 +124,9 @@ class Page {
   hear(view, name, told) {
     const turn = view.turn;
     switch (name) {
+      case "chat": // it has its title now
+        this.chats.refresh();
+        break;
       case "delta":
         turn.text += told.text;
         view.grow();

@@ -3,6 +3,8 @@
 // `fill(parent, text, marks)` renders again what changed since the last call and leaves the rest of `parent` alone.
 // `marks` turns characters of Unicode's private area into elements (seams): {"\ue000": () => element}.
 
+import { pieces } from "./highlight.js";
+
 const SAFE_LINK = /^(https?:|mailto:)/i;
 const LIST = /^(\s*)([-*+]|\d{1,9}[.)])\s+(.*)$/;
 const FENCE = /^\s{0,3}(`{3,}|~{3,})\s*([^`]*)$/;
@@ -121,7 +123,12 @@ function code(block, way) {
   pre.tabIndex = 0;
   pre.setAttribute("role", "group");
   pre.setAttribute("aria-label", "Code");
-  pre.append(words(element("code"), body, way));
+  const shown = element("code");
+  for (const [kind, text] of pieces(body, block.language)) {
+    if (!kind) words(shown, text, way);
+    else shown.append(words(element("span", `gw-code-${kind}`), text, way));
+  }
+  pre.append(shown);
   figure.append(bar, pre);
   return figure;
 }
@@ -218,11 +225,14 @@ function link(address, label, way, kind = "") {
 
 function words(parent, text, way) {
   let run = "";
+  const isCode = parent.tagName === "CODE" || parent.className.startsWith("gw-code-");
   const flush = () => {
-    run.split("\n").forEach((line, n) => {
-      if (n && parent.tagName !== "CODE") parent.append(element("br"));
-      if (line || parent.tagName === "CODE") parent.append((n && parent.tagName === "CODE" ? "\n" : "") + line);
-    });
+    if (isCode) parent.append(run);
+    else
+      run.split("\n").forEach((line, n) => {
+        if (n) parent.append(element("br"));
+        if (line) parent.append(line);
+      });
     run = "";
   };
   for (const char of text) {

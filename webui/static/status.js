@@ -51,7 +51,12 @@ export class StatusPanel {
     const [kind, words] = NETWORK[status.connectivity] || ["gw-quiet", status.connectivity];
     document.getElementById("gw-network").replaceChildren(element("p", kind, words));
     const rungs = status.tiers.filter((tier, n) => !this.isHidden(tier, n));
-    this.tiers.replaceChildren(...rungs.map((tier) => this.tier(tier)));
+    const isMissing = (tier) => tier.backend === "local" && tier.mode !== "extractive" && !tier.available && tier.circuit.state === "closed";
+    const missing = rungs.filter(isMissing);
+    const own = missing.length > 1 ? rungs.filter((tier) => !isMissing(tier)) : rungs;
+    const isOpen = this.tiers.querySelector("details")?.open;
+    this.tiers.replaceChildren(...own.map((tier) => this.tier(tier)));
+    if (missing.length > 1) this.tiers.append(ways(missing, isOpen));
     this.lights(rungs);
     this.models(rungs);
     this.count();
@@ -61,10 +66,11 @@ export class StatusPanel {
   // A rung that was never set up stands back when another of the same tier is there.
   isHidden(tier, n) {
     const others = this.status.tiers.filter((other, m) => other.backend === tier.backend && m !== n);
-    return !tier.available && others.some((other) => other.available && other.mode !== "extractive");
+    return (!tier.available || tier.mode === "extractive") && others.some((other) => other.available && other.mode !== "extractive");
   }
 
   light(tier) {
+    if (tier.mode === "extractive") return ["gw-half", "quotes your files"];
     if (tier.available) return ["gw-on", "ready"];
     if (tier.circuit.state !== "closed") return ["gw-wait", tier.circuit.state === "half_open" ? "on trial" : "left alone"];
     return ["gw-off", "not asked"];
@@ -74,7 +80,7 @@ export class StatusPanel {
     const item = element("li", "gw-tier");
     const [kind, words] = this.light(tier);
     const head = element("div", "gw-tier-head");
-    const mode = tier.mode !== tier.backend ? ` · ${tier.mode.replaceAll("_", " ")}` : "";
+    const mode = tier.mode !== tier.backend && tier.mode !== "extractive" ? ` · ${tier.mode.replaceAll("_", " ")}` : "";
     head.append(
       element("span", `gw-light ${kind}`),
       element("strong", "", nameOf(tier.backend)),
@@ -83,13 +89,13 @@ export class StatusPanel {
     );
     item.append(head);
     if (tier.model) item.append(element("div", "gw-model", tier.model));
-    if (tier.why_not && !tier.available) item.append(element("p", "gw-reason", tier.why_not.replaceAll("_", " ")));
+    if (tier.why_not && !tier.available && tier.mode !== "extractive") item.append(element("p", "gw-reason", tier.why_not.replaceAll("_", " ")));
     if (tier.circuit.reopens_in != null) {
       const left = element("p", "gw-countdown");
       left.dataset.left = tier.circuit.reopens_in;
       item.append(left);
     }
-    if (tier.cure && !tier.available) item.append(element("p", "gw-cure", tier.cure));
+    if (tier.cure && !tier.available && tier.mode !== "extractive") item.append(element("p", "gw-cure", tier.cure));
     const facts = tier.details || {};
     if (facts.credits_left != null) {
       const reset = facts.resets_on ? `, new ones on ${facts.resets_on}` : "";
@@ -101,7 +107,8 @@ export class StatusPanel {
 
   lights(rungs) {
     const best = new Map();
-    for (const tier of rungs) if (!best.get(tier.backend)?.available) best.set(tier.backend, tier);
+    const worth = (tier) => (tier ? (tier.mode === "extractive" ? 1 : tier.available ? 2 : 0) : -1);
+    for (const tier of rungs) if (worth(tier) > worth(best.get(tier.backend))) best.set(tier.backend, tier);
     const made = [...best.values()].map((tier) => {
       const [kind, words] = this.light(tier);
       const chip = element("span", "gw-chip");
@@ -140,6 +147,20 @@ export class StatusPanel {
     document.getElementById("gw-speeds").hidden = !plots.length;
     document.getElementById("gw-plots").replaceChildren(...plots);
   }
+}
+
+// What would give this laptop a model of its own, folded: nobody needs all of them.
+function ways(missing, isOpen) {
+  const item = element("li", "gw-tier");
+  const fold = element("details");
+  fold.open = Boolean(isOpen);
+  fold.append(element("summary", "", `Get a local model: ${missing.length} ways`));
+  for (const tier of missing) {
+    fold.append(element("p", "gw-reason", `${tier.mode.replaceAll("_", " ")}: ${tier.why_not}`));
+    if (tier.cure) fold.append(element("p", "gw-cure", tier.cure));
+  }
+  item.append(fold);
+  return item;
 }
 
 function plot(backend, points) {
