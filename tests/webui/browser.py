@@ -62,6 +62,7 @@ class Stage:
     async def page(self, **options: Any) -> AsyncIterator[Page]:
         """A new browser profile on the page. Leaving checks that it asked nobody else and complained of nothing."""
         context = await self.browser.new_context(**{"viewport": DESK, **options})
+        context.set_default_timeout(90_000)  # a guard against hanging, on machines with much else to do
         seen = Page(await context.new_page(), self)
         await seen.open()
         try:
@@ -99,7 +100,7 @@ class Page:
         await self.ready()
 
     async def ready(self) -> None:
-        await self.tab.wait_for_function("window.gateway && window.gateway.status.status", timeout=30_000)
+        await self.tab.wait_for_function("window.gateway && window.gateway.status.status")
 
     @property
     def message(self) -> Any:
