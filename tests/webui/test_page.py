@@ -18,6 +18,7 @@ from .browser import PHONE, Stage, staged, until
 
 playwright = pytest.importorskip("playwright.async_api", reason="playwright is not installed")
 expect = playwright.expect
+expect.set_options(timeout=20_000)  # a guard against hanging, on machines with much else to do
 
 pytestmark = [pytest.mark.slow, pytest.mark.asyncio(loop_scope="module")]
 
