@@ -71,8 +71,9 @@ def _build(gateway: Gateway) -> ASGIApp:
     blocks = build_blocks()
     # Questions go by the page's own event streams: the queue has nothing to do, but would look every millisecond.
     queue: Any = getattr(blocks, "_queue", None)
-    if queue is not None and hasattr(queue, "sleep_when_free"):
-        queue.sleep_when_free = _IDLE_SECONDS
+    for name in ("sleep_when_free", "progress_update_sleep_when_free"):
+        if hasattr(queue, name):
+            setattr(queue, name, _IDLE_SECONDS)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # about Gradio's own use of its dependencies
         gr.mount_gradio_app(
