@@ -24,7 +24,7 @@ class Store:
 
 STORES = (
     Store("conversations", "conversations of the chat page, with their uploads", True),
-    Store("indexes.db", "indexes of documents, with passages of them", True),
+    Store("indexes.db", "indexes of documents: word stems and places, no text", True),
     Store("embeddings.db", "vectors of passages, if `RAG_EMBEDDINGS` is on", True),
     Store("copilot.json", "the login saved by `ai-gateway login`", True),
     Store("circuits.db", "circuits: which tier is left alone, and until when", False),
