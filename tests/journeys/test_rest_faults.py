@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
+import sqlite3
 import subprocess
+import sys
 from collections.abc import AsyncIterator, Iterator
+from contextlib import closing
 from pathlib import Path
 
 import httpx
@@ -155,3 +159,68 @@ async def test_f83_a_damaged_state_file_costs_no_answer(providers: Providers, tm
     with serving(providers, tmp_path, **LIMITS) as (url, _):
         async with httpx.AsyncClient(base_url=url, timeout=30, trust_env=False) as client:
             assert (await ask(client)).json() == {"response": WHOLE, "backend": "copilot", "state": "closed"}
+
+
+async def test_f82_a_locked_state_file_costs_no_answer_over_rest(providers: Providers, tmp_path: Path):
+    with serving(providers, tmp_path, **LIMITS) as (url, _):
+        async with httpx.AsyncClient(base_url=url, timeout=30, trust_env=False) as client:
+            assert (await ask(client)).json()["backend"] == "copilot"
+            with closing(sqlite3.connect(tmp_path / "state" / "circuits.db", isolation_level=None)) as other:
+                other.execute("BEGIN EXCLUSIVE")
+                locked_until = asyncio.get_running_loop().time() + 3
+                providers.copilot.script("status_500")
+                replies = [await ask(client, details=True)]
+                while asyncio.get_running_loop().time() < locked_until:
+                    replies.append(await ask(client, details=True))
+                    assert (await client.get("/health")).json()["copilot_available"]
+                    await asyncio.sleep(0.2)
+                providers.copilot.script("status_500")
+                replies.append(await ask(client, details=True))
+                other.execute("ROLLBACK")
+            assert {r.status_code for r in replies} == {200}
+            notes = [note for r in replies for note in r.json()["details"]["notes"]]
+            assert len([note for note in notes if "is locked by another program" in note]) == 1, notes
+            first, *between, last = (r.json() for r in replies)
+            for failed in (first, last):
+                assert (failed["response"], failed["backend"]) == (WHOLE, "cloud")
+                assert failed["details"]["attempts"][0]["reason"] == "upstream_5xx"
+            assert between
+            for answered in between:
+                assert (answered["response"], answered["backend"]) == (WHOLE, "copilot")
+                assert [a["reason"] for a in answered["details"]["attempts"]] == [None]
+            assert await failures(client) == 1, "what happened meanwhile was kept in memory"
+
+
+NOTEBOOK = """
+from gateway_core import BlockingGateway
+with BlockingGateway.from_settings() as gateway:
+    answer = gateway.ask("Tell me.")
+    print(answer.backend, answer.attempts[0].reason)
+"""
+
+
+async def test_f85_failures_in_three_processes_open_the_circuit_over_rest(providers: Providers, tmp_path: Path):
+    shared = {**LIMITS, "AI_GATEWAY_STATE_DIR": str(tmp_path / "state"), "AI_GATEWAY_STORE": "sqlite"}
+    settings = {name.upper(): str(value) for name, value in providers.settings.items()}
+    environ = {"PATH": os.environ["PATH"], "HOME": str(tmp_path), "COPILOT_USE_GH": "0", **settings, **shared}
+    with serving(providers, tmp_path, **shared) as (url, _):
+        async with httpx.AsyncClient(base_url=url, timeout=30, trust_env=False) as client:
+            assert (await ask(client)).json()["backend"] == "copilot"
+            providers.copilot.script(then="status_500")
+            reply = (await ask(client, details=True)).json()
+            assert (reply["backend"], reply["details"]["attempts"][0]["reason"]) == ("cloud", "upstream_5xx")
+            for _ in range(2):
+                ran = await asyncio.to_thread(
+                    subprocess.run, [sys.executable, "-c", NOTEBOOK], env=environ, cwd=tmp_path, capture_output=True,
+                    text=True, timeout=60,
+                )  # fmt: skip
+                assert ran.stdout.split() == ["cloud", "upstream_5xx"], ran.stderr
+            providers.copilot.script()  # well again, yet not asked
+            calls = len(providers.copilot.paid_calls)
+            reply = await ask(client, details=True)
+            assert reply.status_code == 200
+            told = reply.json()
+            assert (told["response"], told["backend"], told["state"]) == (WHOLE, "cloud", "open")
+            first = told["details"]["attempts"][0]
+            assert (first["backend"], first["outcome"], first["reason"]) == ("copilot", "skipped", "circuit_open")
+            assert len(providers.copilot.paid_calls) == calls

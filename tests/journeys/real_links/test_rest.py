@@ -26,12 +26,13 @@ PORT = 8000
 class Client:
     """Speaks to the server from within the namespace."""
 
-    def __init__(self, world: World) -> None:
+    def __init__(self, world: World, port: int) -> None:
         self._wires = world.wires
+        self._port = port
 
     @contextmanager
     def reply(self, method: str, path: str, **body: object) -> Iterator[HTTPResponse]:
-        connection = HTTPConnection("127.0.0.1", PORT, timeout=20)
+        connection = HTTPConnection("127.0.0.1", self._port, timeout=20)
         with self._wires.inside(self._wires.laptop):
             connection.connect()
         try:
@@ -47,32 +48,38 @@ class Client:
 
     def ask(self, **options: object) -> dict:
         with self.reply("POST", "/ai/query", prompt="Tell me.", details=True, **options) as reply:
+            assert reply.status == 200
             return json.loads(reply.read())
 
 
-@pytest.fixture(scope="module")
-def server(made_world: World, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
-    made_world.restore()
-    home = tmp_path_factory.mktemp("home")
-    settings = {name.upper(): str(value) for name, value in made_world.settings.items()}
+@contextmanager
+def serving(world: World, home: Path, port: int = PORT, **environment: str) -> Iterator[Client]:
+    """A server process on the laptop, with its own state."""
+    settings = {name.upper(): str(value) for name, value in world.settings.items()}
     environ = {
         "PATH": os.environ["PATH"], "HOME": str(home), "AI_GATEWAY_STATE_DIR": str(home / "state"),
-        "COPILOT_USE_GH": "0", "SSL_CERT_FILE": str(made_world.authority.bundle), **settings,
+        "COPILOT_USE_GH": "0", "SSL_CERT_FILE": str(world.authority.bundle), **settings, **environment,
     }  # fmt: skip
-    command = ["ip", "netns", "exec", made_world.wires.laptop, sys.executable, "-m", "gateway_core"]
+    command = ["ip", "netns", "exec", world.wires.laptop, sys.executable, "-m", "gateway_core"]
     process = subprocess.Popen(
-        [*command, "serve", "--port", str(PORT), "--no-ui"], stdout=subprocess.PIPE, text=True, env=environ,
-        cwd=Path(home),
-    )  # fmt: skip
+        [*command, "serve", "--port", str(port), "--no-ui"], stdout=subprocess.PIPE, text=True, env=environ, cwd=home
+    )
     assert process.stdout is not None
     try:
-        assert f":{PORT}" in process.stdout.readline()
-        yield Client(made_world)
+        assert f":{port}" in process.stdout.readline()
+        yield Client(world, port)
         process.send_signal(signal.SIGTERM)
         process.wait(20)
     finally:
         process.kill()
         process.communicate()
+
+
+@pytest.fixture(scope="module")
+def server(made_world: World, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
+    made_world.restore()
+    with serving(made_world, tmp_path_factory.mktemp("home")) as client:
+        yield client
 
 
 @pytest.fixture
