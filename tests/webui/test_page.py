@@ -278,6 +278,20 @@ async def test_conversations_are_renamed_exported_and_deleted(stage):
         await expect(page.tab.locator(".gw-turn")).to_have_count(0)
 
 
+async def test_an_answer_that_ends_leaves_an_open_menu_open(stage):
+    stage.copilot.to["Slow"] = ["a word", 1.0, "the end"]
+    async with stage.page() as page:
+        await page.ask("Hi")
+        await page.ask("Slow", wait=False)
+        await expect(page.answer_text).to_have_text("a word")
+        menu = page.tab.locator(".gw-current details")
+        await menu.locator("summary").click()
+        await expect(page.answer_text).to_have_text("a wordthe end")
+        await page.tab.wait_for_function("!document.body.classList.contains('gw-asking')")
+        await page.tab.wait_for_timeout(300)
+        await expect(menu).to_have_attribute("open", "")
+
+
 async def test_two_tabs_keep_their_own_conversations_and_lose_none(stage):
     async with stage.page() as one, stage.page() as other:
         await one.ask("First tab")

@@ -29,6 +29,9 @@ export class ChatList {
     const query = this.search.value.trim();
     const chats = await call("GET", `chats?q=${encodeURIComponent(query)}`);
     const shown = chats.filter((chat) => chat.turns || chat.id === this.page.chat);
+    // An answer that ends meanwhile must not close the menu, or the name, under the user's hands.
+    this.isStale = this.list.querySelector("details[open], .gw-rename") !== null;
+    if (this.isStale) return;
     this.list.replaceChildren(...shown.map((chat) => this.item(chat)));
     const none = document.getElementById("gw-no-chats");
     none.hidden = shown.length > 0;
@@ -68,6 +71,7 @@ export class ChatList {
     }
     entry("Delete", () => this.remove(chat));
     more.addEventListener("toggle", () => {
+      if (!more.open && this.isStale) this.refresh();
       if (more.open) for (const other of this.list.querySelectorAll("details[open]")) if (other !== more) other.open = false;
     });
     more.append(handle, menu);
@@ -86,6 +90,7 @@ export class ChatList {
       if (isOver) return;
       isOver = true;
       if (save && box.value.trim()) await call("PATCH", `chats/${chat.id}`, { title: box.value });
+      box.remove();
       this.refresh();
     };
     box.addEventListener("keydown", (event) => {
