@@ -101,16 +101,8 @@ def test_a_stream_closed_before_it_began_ends_at_once():
         assert time.monotonic() - began < 1.5
 
 
-@pytest.fixture
-def ctrl_c():
-    """Python's own handler, whatever a program that was tested before has left in its place."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
-
-
 @pytest.mark.skipif(os.name == "nt", reason="signals to oneself are not delivered like this on Windows")
-def test_ctrl_c_while_waiting_closes_the_request(ctrl_c):
+def test_ctrl_c_while_waiting_closes_the_request():
     tier = ScriptedTier("cloud", ["Par", 60.0])
     with blocking(tier) as gateway:
         stream = gateway.stream("Capital?")
