@@ -9,7 +9,8 @@ from contextlib import asynccontextmanager
 from ..errors import TierUnavailable
 from ..types import Reason
 
-LONGEST_LINE = 50
+# As many as may come at once when the network goes away; whoever waits too long is told at the deadline.
+LONGEST_LINE = 100
 
 # A new connection to a neighbour costs nothing; one kept open may be closed just when the question is on its way.
 FRESH = {"connection": "close"}

@@ -80,6 +80,21 @@ async def test_f13_a_short_wait_never_replaces_a_long_one(client: httpx.AsyncCli
     assert next(t["circuit"]["reopens_in"] for t in tiers if t["backend"] == "copilot") > 50
 
 
+async def test_f14_bearers_that_expire_in_flight_are_one_exchange_over_rest(providers: Providers, tmp_path: Path):
+    environment = {**LIMITS, "COPILOT_AUTH": "exchange", "GITHUB_COPILOT_TOKEN": "ghu_" + "x" * 36}
+    with serving(providers, tmp_path, **environment) as (url, _):
+        async with httpx.AsyncClient(base_url=url, timeout=60, trust_env=False) as client:
+            await ask(client)
+            providers.copilot.expire_tokens()
+            replies = await asyncio.gather(*(ask(client, details=True) for _ in range(100)))
+            assert await failures(client) == 0
+    for reply in replies:
+        told = reply.json()
+        assert (told["response"], told["backend"], told["state"]) == (WHOLE, "copilot", "closed")
+        assert [a["backend"] for a in told["details"]["attempts"] if a["outcome"] == "answered"] == ["copilot"]
+    assert len(providers.copilot.calls_to("/copilot_internal/v2/token")) == 2
+
+
 async def test_f19_a_retired_model_is_replaced_visibly(client: httpx.AsyncClient):
     reply = (await ask(client, model="gpt-4o", details=True)).json()
     assert (reply["response"], reply["backend"]) == (WHOLE, "copilot")

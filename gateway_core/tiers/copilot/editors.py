@@ -20,6 +20,7 @@ from urllib.parse import quote
 
 from ...secrets import Secret
 
+WINDOWS_PROFILES = Path("/mnt/c/Users")  # where a WSL sees them
 PLAIN = 0  # token_schema_version of a token that is not encrypted
 QUERY = (
     "SELECT token_ciphertext FROM oauth_tokens WHERE auth_authority = ? AND token_schema_version = ?"
@@ -59,7 +60,7 @@ def _folders(home: Path | None) -> Iterator[tuple[Path, bool]]:
     yield base / ".config" / "github-copilot", False
     if home is None and "WSL_DISTRO_NAME" in os.environ:
         try:
-            profiles = sorted(Path("/mnt/c/Users").iterdir())
+            profiles = sorted(WINDOWS_PROFILES.iterdir())
         except OSError:
             return
         for profile in profiles:

@@ -494,6 +494,23 @@ async def test_f14_bearers_that_expire_in_flight_are_one_exchange_and_no_visible
     assert len(copilot.calls_to("/copilot_internal/v2/token")) == 2
 
 
+async def test_auto_exchanges_an_editors_token_once_it_is_refused_as_it_is(copilot, tier_of):
+    tier = tier_of(copilot, copilot_auth="auto", github_copilot_token="ghu_" + "x" * 36)
+    assert (await ask(tier)).text == copilot.answer
+    assert copilot.calls_to("/copilot_internal/v2/token") == [], "the token itself is taken"
+    copilot.script("authentication_failed", "ok")
+    assert (await ask(tier)).text == copilot.answer
+    assert len(copilot.calls_to("/copilot_internal/v2/token")) == 1
+    assert copilot.paid_calls[-1].headers["authorization"].startswith("Bearer tid=")
+
+
+async def test_direct_never_exchanges(copilot, tier_of):
+    tier = tier_of(copilot, copilot_auth="direct", github_copilot_token="ghu_" + "x" * 36)
+    copilot.script(*["authentication_failed"] * 5)
+    assert isinstance(await refusal(tier), Unauthorized)
+    assert copilot.calls_to("/copilot_internal/v2/token") == []
+
+
 async def test_a_bearer_is_renewed_beside_the_requests_before_it_ends(copilot, tier_of):
     clock = ManualClock(wall=WALL)
     tier = tier_of(copilot, clock=clock, copilot_auth="exchange", github_copilot_token="ghu_" + "x" * 36)

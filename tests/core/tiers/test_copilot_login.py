@@ -98,6 +98,25 @@ def test_the_newest_plain_login_of_an_editor_is_read_while_another_program_write
     assert [(secret.reveal(), source) for secret, source in found] == [("ghu_new", "editor login (auth.db)")]
 
 
+def test_in_wsl_the_editors_of_the_windows_side_are_read_from_a_copy(
+    tmp_path: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.delenv("XDG_CONFIG_HOME", raising=False)
+    monkeypatch.setattr(editors, "WINDOWS_PROFILES", tmp_path / "Users")
+    folder = tmp_path / "Users" / "Ada" / "AppData" / "Local" / "github-copilot"
+    folder.mkdir(parents=True)
+    (tmp_path / "Users" / "Public").mkdir()
+    editor = write_auth_db(folder, (b"ghu_windows", 0, 1))  # still open: its rows stand in the log beside it
+    before = {path.name: path.stat().st_mtime_ns for path in folder.iterdir()}
+    assert editors.editor_tokens("github.com") == [], "outside of WSL nobody looks there"
+    monkeypatch.setenv("WSL_DISTRO_NAME", "Debian")
+    found = [(secret.reveal(), source) for secret, source in editors.editor_tokens("github.com")]
+    assert found == [("ghu_windows", "editor login (auth.db)")]
+    assert {path.name: path.stat().st_mtime_ns for path in folder.iterdir()} == before
+    editor.close()
+
+
 def test_an_encrypted_login_and_another_host_are_left_alone(tmp_path):
     write_auth_db(editor_folder(tmp_path), (b"\x00\x01secret", 1, 3)).close()
     assert editors.editor_tokens("github.com", tmp_path / "home") == []

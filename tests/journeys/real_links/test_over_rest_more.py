@@ -94,6 +94,27 @@ def test_f33_a_name_that_does_not_exist_over_rest(world: World, start: Start):
     went_on_to_the_cloud(start(), "dns", within=1, counts=1)
 
 
+def test_f34_a_silent_name_server_holds_nobody_up_for_long_over_rest(world: World, start: Start):
+    client = start()
+    world.names.silent = True
+
+    def timed(_: int) -> tuple[float, dict]:
+        begun = time.monotonic()
+        reply = client.ask()
+        return time.monotonic() - begun, reply
+
+    with ThreadPoolExecutor(100) as pool:
+        asked = list(pool.map(timed, range(100)))
+    for seconds, reply in asked:
+        assert seconds < 3 * 3
+        assert (reply["backend"], reply["state"], reply["response"]) == ("local", "closed", WHOLE)
+        assert {(tier, reason) for tier, _, reason in attempts(reply)[:2]} == {("copilot", "dns"), ("cloud", "dns")}
+    seconds, reply = timed(0)
+    assert seconds < 3 * 0.4
+    assert attempts(reply)[:2] == [("copilot", "skipped", "dns"), ("cloud", "skipped", "dns")]
+    assert [failures(client), failures(client, "cloud")] == [0, 0]
+
+
 def test_f35_ipv6_that_leads_nowhere_is_passed_by_over_rest(world: World, start: Start):
     world.names.records["copilot.example"] = (NOWHERE_6, COPILOT)
     client = start()
