@@ -14,13 +14,11 @@ import ssl
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from email.utils import parsedate_to_datetime
-from importlib.util import find_spec
 from typing import Any, Protocol
 from urllib.parse import urlsplit
 from urllib.request import getproxies_environment, proxy_bypass_environment  # type: ignore[attr-defined]
 
 import anyio
-import httpcore
 import httpx
 
 from ..clock import Clock, SystemClock
@@ -32,11 +30,9 @@ from .base import Call
 from .http_failures import FOREIGN, Sending, at_proxy, failure_of
 from .names import Resolver
 from .network import Backend
+from .transport import Transport, system_trust
 
 ONE_DAY = 86_400.0
-IDLE_LIMIT = 20.0
-MOST_CONNECTIONS = 256
-MOST_IDLE = 20
 ERROR_LIMIT = 64 * 1024
 JSON_LIMIT = 8 * 1024 * 1024
 DRAIN_SECONDS = 0.05
@@ -71,7 +67,7 @@ class Http:
         self.blocked = blocked
         self.user_agent = user_agent
         self._resolver = resolver or Resolver()
-        self._backend = Backend(self._resolver)
+        self.backend = Backend(self._resolver)
         self._proxies = dict(getproxies_environment() if proxies is None else proxies)
         for proxy in self._proxies.values():
             Secret.of(urlsplit(proxy).password)  # known from now on, and struck out of every log
@@ -84,7 +80,7 @@ class Http:
     def client(self, headers: Mapping[str, str] | None = None) -> Client:
         """A client of its own pool. It follows no redirect, reads no environment and asks for nothing compressed."""
         client = Client(
-            _Transport(self),
+            self,
             headers={"accept-encoding": "identity", "user-agent": self.user_agent, **(headers or {})},
         )
         if self._watch is not None:
@@ -132,7 +128,7 @@ class Http:
         """The system's trust store; read once, at the first need, off the event loop."""
         async with self._trust_lock:
             if self._trust is None:
-                self._trust = await asyncio.to_thread(_system_trust)
+                self._trust = await asyncio.to_thread(system_trust)
         return self._trust
 
     async def renew(self) -> None:
@@ -144,7 +140,7 @@ class Http:
 
     def drop_lost(self) -> None:
         """Addresses of this laptop may have gone, and connections with them."""
-        self._backend.drop_lost()
+        self.backend.drop_lost()
 
     async def aclose(self) -> None:
         for client in tuple(self._clients):
@@ -155,11 +151,12 @@ class Http:
 class Client(httpx.AsyncClient):
     """An `httpx.AsyncClient` whose pool can be renewed. Limits of time are the caller's."""
 
-    def __init__(self, transport: _Transport, headers: Mapping[str, str]) -> None:
+    def __init__(self, http: Http, headers: Mapping[str, str]) -> None:
+        self._http = http
+        self._pools = Transport(http)
         super().__init__(
-            transport=transport, headers=headers, trust_env=False, follow_redirects=False, timeout=httpx.Timeout(None)
+            transport=self._pools, headers=headers, trust_env=False, follow_redirects=False, timeout=httpx.Timeout(None)
         )
-        self._pools = transport
 
     async def renew(self) -> None:
         """The next request uses a fresh connection; those under way go on."""
@@ -167,109 +164,7 @@ class Client(httpx.AsyncClient):
 
     @property
     def http(self) -> Http:
-        return self._pools.http
-
-
-class _Transport(httpx.AsyncBaseTransport):
-    """httpx above, httpcore's pool below, our own sockets under that."""
-
-    def __init__(self, http: Http) -> None:
-        self.http = http
-        self._pools: dict[str | None, httpcore.AsyncConnectionPool] = {}
-        self._retired: dict[httpcore.AsyncConnectionPool, int] = {}
-        self._busy: dict[httpcore.AsyncConnectionPool, int] = {}
-
-    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        url = request.url
-        pool = await self._pool(self.http.proxy_for(str(url)), secure=url.scheme == "https")
-        self._busy[pool] = self._busy.get(pool, 0) + 1
-        try:
-            reply = await pool.handle_async_request(
-                httpcore.Request(
-                    method=request.method,
-                    url=httpcore.URL(scheme=url.raw_scheme, host=url.raw_host, port=url.port, target=url.raw_path),
-                    headers=request.headers.raw,
-                    content=request.stream,
-                    extensions=request.extensions,
-                )
-            )
-        except BaseException:
-            with anyio.CancelScope(shield=True):
-                await self.release(pool)
-            raise
-        return httpx.Response(
-            reply.status, headers=reply.headers, stream=_Body(self, pool, reply), extensions=reply.extensions
-        )
-
-    async def release(self, pool: httpcore.AsyncConnectionPool) -> None:
-        self._busy[pool] -= 1
-        if not self._busy[pool]:
-            del self._busy[pool]
-            if pool not in self._pools.values():
-                await pool.aclose()
-
-    async def renew(self) -> None:
-        old, self._pools = self._pools, {}
-        for pool in old.values():
-            if pool not in self._busy:
-                await pool.aclose()
-
-    async def aclose(self) -> None:
-        pools = {*self._pools.values(), *self._busy}
-        self._pools = {}
-        for pool in pools:
-            await pool.aclose()
-
-    async def _pool(self, proxy: str | None, *, secure: bool) -> httpcore.AsyncConnectionPool:
-        key = f"{'tls' if secure else 'plain'} {proxy or ''}"
-        trust = await self.http.trust() if secure or (proxy or "").startswith("https:") else None
-        pool = self._pools.get(key)
-        if pool is None:
-            pool = self._pools[key] = httpcore.AsyncConnectionPool(
-                ssl_context=trust,
-                proxy=_proxy(proxy, trust) if proxy else None,
-                max_connections=MOST_CONNECTIONS,
-                max_keepalive_connections=MOST_IDLE,
-                keepalive_expiry=IDLE_LIMIT,
-                network_backend=self.http._backend,
-            )
-        return pool
-
-
-class _Body(httpx.AsyncByteStream):
-    def __init__(self, transport: _Transport, pool: httpcore.AsyncConnectionPool, reply: httpcore.Response) -> None:
-        self._transport = transport
-        self._pool: httpcore.AsyncConnectionPool | None = pool
-        self._reply = reply
-
-    async def __aiter__(self) -> AsyncIterator[bytes]:
-        async for part in self._reply.aiter_stream():
-            yield part
-
-    async def aclose(self) -> None:
-        await self._reply.aclose()
-        pool, self._pool = self._pool, None
-        if pool is not None:
-            await self._transport.release(pool)
-
-
-def _proxy(url: str, trust: ssl.SSLContext | None) -> httpcore.Proxy:
-    parts = httpx.URL(url)
-    if parts.scheme.startswith("socks") and find_spec("socksio") is None:
-        raise httpcore.ProxyError("a SOCKS proxy needs the package socksio")
-    bare = httpcore.URL(scheme=parts.raw_scheme, host=parts.raw_host, port=parts.port, target=b"/")
-    auth = (parts.username, parts.password) if parts.username or parts.password else None
-    return httpcore.Proxy(bare, auth=auth, ssl_context=trust if parts.scheme == "https" else None)
-
-
-def _system_trust() -> ssl.SSLContext:
-    context = ssl.create_default_context()
-    paths = ssl.get_default_verify_paths()
-    if not context.get_ca_certs() and not paths.cafile and not paths.capath and find_spec("certifi"):
-        import certifi  # some Python builds for macOS come without any
-
-        context.load_verify_locations(certifi.where())
-    return context
+        return self._http
 
 
 # One exchange
