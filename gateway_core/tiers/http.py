@@ -26,6 +26,7 @@ from ..errors import TierBroken, TierFailed, TierUnavailable
 from ..secrets import Secret, redact
 from ..settings import is_loopback
 from ..types import Reason
+from . import login_page
 from .base import Call
 from .http_failures import FOREIGN, Sending, at_proxy, failure_of
 from .names import Resolver
@@ -302,6 +303,9 @@ async def open_stream(
         http.proxy_is_dead(url)
     if failure.again:
         await client.renew()
+    is_strange = failure.reason is Reason.TLS and sending.proxy is None and not is_local
+    if is_strange and await login_page.stands_before(client, request.url.host):
+        failure = portal(tier)
     raise failure
 
 

@@ -14,11 +14,48 @@ import pytest
 
 from gateway_core.testing.simulators import DEFAULT_ANSWER as WHOLE
 
-from .wires import STALLED
+from .wires import CLOUD, COPILOT, STALLED
 from .world import World
 
 PROXY = f"http://{STALLED}:3128"
 MEGABYTE = 1024 * 1024
+
+
+@contextmanager
+def somebody(world: World, reply: bytes, *addresses: tuple[str, int]) -> Iterator[list[bytes]]:
+    """On the far side, says the same to everybody at these addresses; yields what came."""
+    heard: list[bytes] = []
+    with world.wires.inside(world.wires.internet):
+        listeners = [socket.create_server(address) for address in addresses]
+    is_open = threading.Event()
+    is_open.set()
+
+    def serve(listener: socket.socket) -> None:
+        listener.settimeout(0.2)
+        while is_open.is_set():
+            try:
+                connection, _ = listener.accept()
+            except TimeoutError:
+                continue
+            with connection:
+                connection.settimeout(5)
+                heard.append(connection.recv(65536))
+                connection.sendall(reply)
+                if not reply:  # silent until the other side gives up
+                    with suppress(OSError):
+                        connection.recv(1)
+
+    threads = [threading.Thread(target=serve, args=(listener,), daemon=True) for listener in listeners]
+    for thread in threads:
+        thread.start()
+    try:
+        yield heard
+    finally:
+        is_open.clear()
+        for thread in threads:
+            thread.join(10)
+        for listener in listeners:
+            listener.close()
 
 
 @pytest.mark.parametrize(
@@ -48,45 +85,37 @@ def test_a_login_page_in_the_way_is_named_and_charged_to_nobody(world: World, pa
     assert not any("login.example" in name for name in world.names.asked)
 
 
-@contextmanager
-def a_proxy(world: World, reply: bytes) -> Iterator[list[bytes]]:
-    """A proxy on the far side that says the same to everybody; yields what came."""
-    heard: list[bytes] = []
-    with world.wires.inside(world.wires.internet):
-        listener = socket.create_server((STALLED, 3128))
-    listener.settimeout(0.2)
-    is_open = threading.Event()
-    is_open.set()
-
-    def serve() -> None:
-        while is_open.is_set():
-            try:
-                connection, _ = listener.accept()
-            except TimeoutError:
-                continue
-            with connection:
-                connection.settimeout(5)
-                heard.append(connection.recv(65536))
-                connection.sendall(reply)
-                if not reply:  # silent until the other side gives up
-                    with suppress(OSError):
-                        connection.recv(1)
-
-    thread = threading.Thread(target=serve, daemon=True)
-    thread.start()
-    try:
-        yield heard
-    finally:
-        is_open.clear()
-        thread.join(10)
-        listener.close()
+@pytest.mark.parametrize(
+    ("reply", "is_portal"),
+    [
+        ("302 Found\r\nlocation: http://login.example/", True),
+        ("200 OK\r\ncontent-type: text/html; charset=utf-8\r\ncontent-length: 0", True),
+        ("511 Network Authentication Required\r\ncontent-length: 0", True),
+        ("301 Moved\r\nlocation: https://copilot.example/", False),
+        ("404 Not Found\r\ncontent-type: text/html\r\ncontent-length: 0", False),
+    ],
+)
+def test_a_login_page_that_breaks_tls_is_named_by_a_look_without_a_key(world: World, reply: str, is_portal: bool):
+    for context in (world.tls, world.cloud_tls):
+        context.load_cert_chain(world.authority.self_signed("login.example"))
+    page = f"HTTP/1.1 {reply}\r\nconnection: close\r\n\r\n".encode()
+    with somebody(world, page, (COPILOT, 80), (CLOUD, 80)) as heard:
+        told = world.laptop.ask()
+    assert told.first_text_of(0) - told.begun < 3 * 1
+    assert (told.backend, told.shown) == ("local", WHOLE)
+    assert told.attempts[0] == ("copilot", "failed", "portal" if is_portal else "tls")
+    assert world.laptop.status()["connectivity"] == ("portal" if is_portal else "online")
+    assert heard[0].startswith(b"GET / HTTP/1.1\r\n")
+    assert b"authorization" not in heard[0].lower()
+    assert world.laptop.circuit()["failures"] == 0
+    assert not world.copilot.calls
 
 
 @pytest.mark.parametrize("death", ["refused", "black hole", "silent"])
 def test_f80_a_dead_proxy_is_named_and_the_laptop_is_never_proxied(world: World, death: str):
     if death == "black hole":
         world.wires.filter(f"ip daddr {STALLED} drop")
-    with a_proxy(world, b"") if death == "silent" else nullcontext():
+    with somebody(world, b"", (STALLED, 3128)) if death == "silent" else nullcontext():
         laptop = world.build({"HTTPS_PROXY": PROXY, "HTTP_PROXY": PROXY}, connect_timeout=0.6)
         heard = laptop.ask()
     assert heard.attempts[:2] == [("copilot", "failed", "proxy"), ("cloud", "failed", "proxy")]
@@ -99,7 +128,7 @@ def test_f80_a_dead_proxy_is_named_and_the_laptop_is_never_proxied(world: World,
 
 def test_f81_a_proxy_that_wants_a_password(world: World):
     refusal = b"HTTP/1.1 407 Proxy Authentication Required\r\ncontent-length: 0\r\n\r\n"
-    with a_proxy(world, refusal) as came:
+    with somebody(world, refusal, (STALLED, 3128)) as came:
         laptop = world.build({"HTTPS_PROXY": PROXY, "HTTP_PROXY": PROXY})
         heard = laptop.ask()
         failures = laptop.circuit()["failures"], laptop.circuit("cloud")["failures"]

@@ -39,6 +39,7 @@ class World:
     laptop: Laptop
     certificate: Path
     tls: Any
+    cloud_tls: Any
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -65,6 +66,7 @@ class World:
         self.names.silent = False
         self.names.records = dict(RECORDS)
         self.tls.load_cert_chain(self.certificate)
+        self.cloud_tls.load_cert_chain(self.certificate)
         for simulator in (self.copilot, self.cloud, self.ollama):
             simulator.start()
             simulator.reset()
@@ -79,15 +81,15 @@ def open_world(folder: Path) -> Iterator[World]:
         wires.build()
         authority = Authority(folder)
         certificate = authority.issue("copilot.example", "cloud.example")
-        tls = server_context(certificate)
+        tls, cloud_tls = server_context(certificate), server_context(certificate)
         with wires.inside(wires.internet):
             names = NameServer(NAME_SERVER)
             stack.callback(names.close)
             copilot = stack.enter_context(FarCopilot(443, host=COPILOT, tls=tls, token_delay=PACE))
-            cloud = stack.enter_context(OpenAISimulator(443, host=CLOUD, tls=server_context(certificate)))
+            cloud = stack.enter_context(OpenAISimulator(443, host=CLOUD, tls=cloud_tls))
         with wires.inside(wires.laptop):
             ollama = stack.enter_context(OllamaSimulator())
         home = {"HOME": str(folder), "AI_GATEWAY_STATE_DIR": str(folder / "state"), "COPILOT_USE_GH": "0"}
         laptop = Laptop(wires.laptop, home)
         stack.callback(laptop.close)
-        yield World(wires, names, authority, copilot, cloud, ollama, laptop, certificate, tls)
+        yield World(wires, names, authority, copilot, cloud, ollama, laptop, certificate, tls, cloud_tls)
