@@ -28,9 +28,9 @@ from ..http import Http, Reply, open_stream, portal, retry_after
 from ..lessons import Lessons, choose_instead
 from ..openai_wire import Flavour, as_bytes, chat_body, droppable, read_chat
 from .account import CURES, Accounts, Bearer, quota_wait
+from .catalogue import Catalogue, list_of_models
 from .courtesy import Courtesy
-from .flight import Flight
-from .models import PREFERRED, RESPONSES, Endpoints, Model, ModelFile, Shelf, choose, models_in
+from .models import PREFERRED, RESPONSES, Endpoints, Model, choose
 from .responses_wire import not_taken, read_responses, responses_body
 from .tokens import Kind as TokenKind
 from .tokens import Token, TokenSources
@@ -41,9 +41,7 @@ BACKEND = "copilot"
 API_VERSION = "2026-06-01"
 PAT_INTEGRATION = "copilot-developer-cli"  # the only one that personal access tokens are taken with
 SHORT_WAIT = 2.0
-LISTED_JUST_NOW = 60.0
 RECHECK_AFTER = 5.0
-LIST_LIMIT = 5.0
 FLAVOUR = Flavour(max_tokens_field="max_completion_tokens", keep_alive=("keep-alive",))
 
 
@@ -94,10 +92,7 @@ class CopilotTier(TierDefaults):
         )
         self._endpoints = Endpoints()
         self._lessons = Lessons(BACKEND)
-        self._file = ModelFile(settings.ai_gateway_state_dir, clock)
-        self._shelf: Shelf | None = None
-        self._shelf_key = ""
-        self._listing: Flight[Shelf] = Flight()
+        self._catalogue = Catalogue(settings.ai_gateway_state_dir, clock)
         self._needs_integration = False
         self._needs_editor = False
         self._has_worked = False
@@ -141,8 +136,7 @@ class CopilotTier(TierDefaults):
 
     async def context_chars(self, prompt: Prompt) -> int | None:
         asked = prompt.model or self._settings.copilot_model
-        rows = self._shelf.models if self._shelf else ()
-        row = _row(rows, self._lessons.model_for(asked)) if asked else choose(rows)
+        row = self._catalogue.row(self._lessons.model_for(asked)) if asked else choose(self._catalogue.models)
         return row.prompt_tokens * CHARS_PER_TOKEN if row and row.prompt_tokens else None
 
     def forget(self) -> None:
@@ -160,7 +154,7 @@ class CopilotTier(TierDefaults):
 
     async def aclose(self) -> None:
         await self._sources.aclose()
-        await self._listing.aclose()
+        await self._catalogue.aclose()
         await self._accounts.aclose()
         await self._client.aclose()
 
@@ -206,8 +200,7 @@ class CopilotTier(TierDefaults):
         asked = prompt.model or self._settings.copilot_model or "auto"
         rows: tuple[Model, ...] = ()
         try:
-            shelf = await self._models(token, bearer, wait=asked == "auto")
-            rows = shelf.models if shelf else ()
+            rows = await self._models(token, bearer, wait=asked == "auto")
         except TierFailed as failure:
             if failure.effect == "waits":
                 raise
@@ -218,9 +211,9 @@ class CopilotTier(TierDefaults):
             model = self._lessons.model_for(model)
         else:
             model = self._lessons.model_for(asked)
-            if rows and _row(rows, model) is None:
+            if rows and self._catalogue.row(model) is None:
                 model = await self._substitute(asked, token, bearer) or model
-        row = _row(rows, model)
+        row = self._catalogue.row(model)
         return _Way(token, bearer, asked, model, row, self._endpoints.of(model, row))
 
     def _request(self, prompt: Prompt, way: _Way) -> tuple[dict[str, Any], list[str]]:
@@ -263,46 +256,17 @@ class CopilotTier(TierDefaults):
 
     # The list of models
 
-    async def _models(self, token: Token, bearer: Bearer, *, wait: bool) -> Shelf | None:
-        """The list as it is known; a stale one is renewed beside the request, a missing one waited for if need be."""
+    async def _models(self, token: Token, bearer: Bearer, *, wait: bool) -> tuple[Model, ...]:
         key = f"{origin_of(bearer.api)}|{fingerprint(token.secret, self._the_salt())}|{self._integration(token) or ''}"
-        if key != self._shelf_key:
-            self._shelf, self._shelf_key = await self._file.load(key), key
-        if self._shelf is not None and self._shelf.is_fresh(self._clock.wall()):
-            return self._shelf
-        if self._shelf is None and wait:
-            return await self._listing.join(lambda: self._list(token, bearer, key))
-        self._listing.start(lambda: self._list(token, bearer, key))
-        return self._shelf
+        return await self._catalogue.read(key, lambda: self._list(token, bearer), wait=wait)
 
-    async def _listed_anew(self, token: Token, bearer: Bearer) -> tuple[Model, ...]:
-        shelf, now = self._shelf, self._clock.wall()
-        if shelf is None or not 0 <= now - shelf.at < LISTED_JUST_NOW:
-            shelf = await self._listing.join(lambda: self._list(token, bearer, self._shelf_key))
-        return shelf.models
-
-    async def _list(self, token: Token, bearer: Bearer, key: str) -> Shelf:
-        request = self._client.build_request(
-            "GET", f"{bearer.api}/models", headers={**self._headers(token, bearer), "accept": "application/json"}
-        )
-        try:
-            async with asyncio.timeout(LIST_LIMIT), open_stream(self._client, request, tier=BACKEND) as reply:
-                if reply.status != 200:
-                    found = failure_from(BACKEND, complaint_of(reply.status, await reply.error_text()), CURES)
-                    raise found if isinstance(found, TierFailed) else TierBroken(BACKEND, "no list of models")
-                rows = await reply.json()
-        except TimeoutError:
-            raise TierBroken(BACKEND, "the list of models does not come", reason=Reason.FIRST_TOKEN_TIMEOUT) from None
-        shelf = Shelf(models_in(rows), self._clock.wall())
-        if shelf.models:
-            self._shelf = shelf
-            await self._file.save(key, rows)
-        return shelf
+    async def _list(self, token: Token, bearer: Bearer) -> Any:
+        return await list_of_models(self._client, bearer.api, self._headers(token, bearer), BACKEND)
 
     async def _substitute(self, gone: str, token: Token, bearer: Bearer) -> str | None:
         """A live model for one that is not on the list, or was refused though it is."""
         try:
-            rows = await self._listed_anew(token, bearer)
+            rows = await self._catalogue.anew(lambda: self._list(token, bearer))
         except TierFailed:
             return None
         default = choose(rows)
@@ -446,7 +410,7 @@ class CopilotTier(TierDefaults):
             except TierFailed as failure:
                 log.debug("copilot: status is not complete: %s", failure.reason)
         missing = self.missing()
-        rows = self._shelf.models if self._shelf and token else ()
+        rows = self._catalogue.models if token else ()
         chosen = self._settings.copilot_model
         default = choose(rows)
         asked = chosen if chosen and chosen != "auto" else default.id if default else None
@@ -473,10 +437,6 @@ class CopilotTier(TierDefaults):
             cure=missing.cure if missing else "",
             details=details,
         )
-
-
-def _row(rows: tuple[Model, ...], name: str) -> Model | None:
-    return next((row for row in rows if row.id == name), None)
 
 
 def build_copilot(settings: Settings, clock: Clock, http: Http) -> CopilotTier:
