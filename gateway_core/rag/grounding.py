@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from bisect import bisect_left
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -125,10 +126,19 @@ def check_citations(answer: str, passages: Sequence[Passage], question: str = ""
                         n, *marker.span(), passage.document, passage.name, passage.place, passage.start, passage.end
                     )
                 )
+    places = [citation.start for citation in citations]
     unsupported = [
         finding
         for start, end in _sentences(marked)
-        for finding in _unsupported(answer, marked, start, end, citations, passages, question)
+        for finding in _unsupported(
+            answer,
+            marked,
+            start,
+            end,
+            citations[bisect_left(places, start) : bisect_left(places, end)],
+            passages,
+            question,
+        )
     ]
     return Grounding(tuple(citations), tuple(invalid), tuple(unsupported))
 
@@ -162,14 +172,14 @@ def _unsupported(
     passages: Sequence[Passage],
     question: str,
 ) -> Iterable[Finding]:
-    numbers = tuple(dict.fromkeys(c.n for c in citations if start <= c.start < end))
+    numbers = tuple(dict.fromkeys(c.n for c in citations))
     cited = [passage for passage in passages if passage.n in numbers]
     # The marker's own digits are not a claim.
     sentence = _CITATION.sub(lambda marker: " " * len(marker.group()), marked[start:end])
     for quote in _QUOTED.finditer(sentence):
         said = squeezed(quote.group(1))
         if not any(said in squeezed(passage.text) for passage in cited or passages):
-            yield _finding("quote", quote.group(1), start + quote.start(1), numbers, _holder(said, passages))
+            yield _finding("quote", answer, quote.span(1), start, numbers, _holder(said, passages))
     if not cited:
         return
     asked = squeezed(question)
@@ -188,7 +198,7 @@ def _unsupported(
             else:
                 supported = said in held or said in asked or len(said) < 3
             if not supported:
-                yield _finding(kind, match.group(), start + match.start(), numbers, _holder(said, passages))
+                yield _finding(kind, answer, match.span(), start, numbers, _holder(said, passages))
     yield from _unshared(answer, sentence, start, cited, passages, numbers)
 
 
@@ -213,12 +223,15 @@ def _unshared(
         return
     best = max(shares, key=lambda n: shares[n])
     suggested = best if best not in numbers and shares[best] >= 2 * SHARED_WORDS else None
-    text = sentence.strip()
-    yield _finding("sentence", text, start + sentence.index(text), numbers, suggested)
+    span = len(sentence) - len(sentence.lstrip()), len(sentence.rstrip())
+    yield _finding("sentence", answer, span, start, numbers, suggested)
 
 
-def _finding(kind: str, text: str, start: int, numbers: tuple[int, ...], suggested: int | None) -> Finding:
-    return Finding(kind, text, start, start + len(text), numbers, suggested if suggested not in numbers else None)
+def _finding(
+    kind: str, answer: str, span: tuple[int, int], offset: int, numbers: tuple[int, ...], suggested: int | None
+) -> Finding:
+    start, end = span[0] + offset, span[1] + offset
+    return Finding(kind, answer[start:end], start, end, numbers, suggested if suggested not in numbers else None)
 
 
 def _holder(said: str, passages: Sequence[Passage]) -> int | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from gateway_core.rag import Passage, check_citations
@@ -71,7 +71,11 @@ def test_what_the_passage_says_is_not_flagged(answer: str, question: str):
         ("The safety valve opens at 9.5 bar [1].", "number", "9.5"),
         ("The safety valve was built by Rosa Blum [1].", "name", "Rosa Blum"),
         ("It says “the safety valve must never be opened” [1].", "quote", "the safety valve must never be opened"),
-        ("Gardens need water, sun, patience and skill [1].", "sentence", "Gardens need water, sun, patience and skill"),
+        (
+            "Gardens need water, sun, patience and skill [1].",
+            "sentence",
+            "Gardens need water, sun, patience and skill [1]",
+        ),
     ],
 )
 def test_what_it_does_not_say_is_flagged(answer: str, kind: str, text: str):
@@ -102,9 +106,10 @@ def test_the_result_can_be_sent_as_json():
 
 
 @settings(deadline=None)
+@example("a2【1]1")
 @given(st.text(alphabet=st.sampled_from("ab. [1]2,^【】“”`\n"), max_size=200))
 def test_law_every_finding_is_a_span_of_the_answer(answer: str):
     grounding = check_citations(answer, PASSAGES)
 
-    assert all(answer[f.start : f.end] == f.text for f in grounding.unsupported if "`" not in answer)
+    assert all(answer[f.start : f.end] == f.text for f in grounding.unsupported)
     assert all(0 <= c.start < c.end <= len(answer) for c in grounding.citations)
