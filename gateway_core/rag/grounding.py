@@ -16,7 +16,7 @@ from typing import Any
 
 from .passages import DocumentId, Passage
 from .split import units
-from .words import content_words, keys_of, style_of
+from .words import Style, content_words, keys_of, style_of
 
 SHORTEST_QUOTE = 20
 SHARED_WORDS = 0.3
@@ -127,18 +127,11 @@ def check_citations(answer: str, passages: Sequence[Passage], question: str = ""
                     )
                 )
     places = [citation.start for citation in citations]
+    check = _Check(answer, marked, passages, question)
     unsupported = [
         finding
         for start, end in _sentences(marked)
-        for finding in _unsupported(
-            answer,
-            marked,
-            start,
-            end,
-            citations[bisect_left(places, start) : bisect_left(places, end)],
-            passages,
-            question,
-        )
+        for finding in check.sentence(start, end, citations[bisect_left(places, start) : bisect_left(places, end)])
     ]
     return Grounding(tuple(citations), tuple(invalid), tuple(unsupported))
 
@@ -163,79 +156,92 @@ def _sentences(text: str) -> list[tuple[int, int]]:
     return found
 
 
-def _unsupported(
-    answer: str,
-    marked: str,
-    start: int,
-    end: int,
-    citations: Sequence[Citation],
-    passages: Sequence[Passage],
-    question: str,
-) -> Iterable[Finding]:
-    numbers = tuple(dict.fromkeys(c.n for c in citations))
-    cited = [passage for passage in passages if passage.n in numbers]
-    # The marker's own digits are not a claim.
-    sentence = _CITATION.sub(lambda marker: " " * len(marker.group()), marked[start:end])
-    for quote in _QUOTED.finditer(sentence):
-        said = squeezed(quote.group(1))
-        if not any(said in squeezed(passage.text) for passage in cited or passages):
-            yield _finding("quote", answer, quote.span(1), start, numbers, _holder(said, passages))
-    if not cited:
-        return
-    asked = squeezed(question)
-    held = "|".join(squeezed(f"{passage.name} {passage.text}") for passage in cited)
-    told = {
-        number.replace(",", "") for passage in cited for number in _NUMBER.findall(f"{passage.name} {passage.text}")
-    }
-    told |= {number.replace(",", "") for number in _NUMBER.findall(question)}
-    # A capital tells a name only in English, and only where the passage is in English too.
-    named = style_of(answer) == style_of(" ".join(passage.text for passage in cited)) == "english"
-    for kind, pattern in (("number", _NUMBER), ("name", _NAME)) if named else (("number", _NUMBER),):
-        for match in pattern.finditer(sentence):
-            said = squeezed(match.group())
-            if kind == "number":
-                supported = match.group().replace(",", "") in told
-            else:
-                supported = said in held or said in asked or len(said) < 3
-            if not supported:
-                yield _finding(kind, answer, match.span(), start, numbers, _holder(said, passages))
-    yield from _unshared(answer, sentence, start, cited, passages, numbers)
+@dataclass(frozen=True, slots=True)
+class _Cited:
+    """What the passages that a sentence cites hold together, in the forms it is compared with."""
+
+    squeezed: str
+    numbers: frozenset[str]
+    keys: frozenset[str]
+    style: Style
 
 
-def _unshared(
-    answer: str,
-    sentence: str,
-    start: int,
-    cited: Sequence[Passage],
-    passages: Sequence[Passage],
-    numbers: tuple[int, ...],
-) -> Iterable[Finding]:
-    """A cited sentence that has hardly a word in common with what it cites."""
-    style = style_of(answer)
-    said = set(keys_of(" ".join(content_words(sentence)), style))
-    if len(said) < 4:
-        return
-    if style_of(" ".join(passage.text for passage in cited)) != style:
-        return  # an answer in another language shares no words, and rightly so
-    shares = {passage.n: len(said & set(keys_of(passage.text, style))) / len(said) for passage in passages}
-    together = set().union(*(keys_of(passage.text, style) for passage in cited))
-    if len(said & together) / len(said) >= SHARED_WORDS:
-        return
-    best = max(shares, key=lambda n: shares[n])
-    suggested = best if best not in numbers and shares[best] >= 2 * SHARED_WORDS else None
-    span = len(sentence) - len(sentence.lstrip()), len(sentence.rstrip())
-    yield _finding("sentence", answer, span, start, numbers, suggested)
+class _Check:
+    """One answer against its passages. What is compared again and again is worked out once."""
 
+    def __init__(self, answer: str, marked: str, passages: Sequence[Passage], question: str) -> None:
+        """`marked` is the answer with its code blanked out, place by place."""
+        self._answer = answer
+        self._marked = marked
+        self._question = question
+        self._asked = squeezed(question)
+        self._style = style_of(answer)
+        self._passages = {passage.n: passage for passage in passages}
+        self._squeezed = {passage.n: squeezed(passage.text) for passage in passages}
+        self._keys = {passage.n: frozenset(keys_of(passage.text, self._style)) for passage in passages}
+        self._known: dict[tuple[int, ...], _Cited] = {}
 
-def _finding(
-    kind: str, answer: str, span: tuple[int, int], offset: int, numbers: tuple[int, ...], suggested: int | None
-) -> Finding:
-    start, end = span[0] + offset, span[1] + offset
-    return Finding(kind, answer[start:end], start, end, numbers, suggested if suggested not in numbers else None)
+    def sentence(self, start: int, end: int, citations: Iterable[Citation]) -> Iterable[Finding]:
+        """What the sentence at `start, end` says that the passages it cites do not hold."""
+        numbers = tuple(sorted({citation.n for citation in citations}))
+        # The marker's own digits are not a claim.
+        sentence = _CITATION.sub(lambda marker: " " * len(marker.group()), self._marked[start:end])
+        for quote in _QUOTED.finditer(sentence):
+            said = squeezed(quote.group(1))
+            if not any(said in self._squeezed[n] for n in numbers or self._squeezed):
+                yield self._finding("quote", quote.span(1), start, numbers, self._holder(said))
+        if not numbers:
+            return
+        cited = self._cited(numbers)
+        for match in _NUMBER.finditer(sentence):
+            if match.group().replace(",", "") not in cited.numbers:
+                yield self._finding("number", match.span(), start, numbers, self._holder(squeezed(match.group())))
+        # A capital tells a name only in English, and only where the passage is in English too.
+        if self._style == cited.style == "english":
+            for match in _NAME.finditer(sentence):
+                said = squeezed(match.group())
+                if len(said) >= 3 and said not in cited.squeezed and said not in self._asked:
+                    yield self._finding("name", match.span(), start, numbers, self._holder(said))
+        yield from self._unshared(sentence, start, numbers, cited)
 
+    def _unshared(self, sentence: str, start: int, numbers: tuple[int, ...], cited: _Cited) -> Iterable[Finding]:
+        """A cited sentence that has hardly a word in common with what it cites."""
+        said = set(keys_of(" ".join(content_words(sentence)), self._style))
+        if len(said) < 4:
+            return
+        if cited.style != self._style:
+            return  # an answer in another language shares no words, and rightly so
+        if len(said & cited.keys) / len(said) >= SHARED_WORDS:
+            return
+        shares = {n: len(said & keys) / len(said) for n, keys in self._keys.items()}
+        best = max(shares, key=lambda n: shares[n])
+        suggested = best if best not in numbers and shares[best] >= 2 * SHARED_WORDS else None
+        span = len(sentence) - len(sentence.lstrip()), len(sentence.rstrip())
+        yield self._finding("sentence", span, start, numbers, suggested)
 
-def _holder(said: str, passages: Sequence[Passage]) -> int | None:
-    return next((passage.n for passage in passages if said and said in squeezed(passage.text)), None)
+    def _cited(self, numbers: tuple[int, ...]) -> _Cited:
+        if numbers not in self._known:
+            cited = [self._passages[n] for n in numbers]
+            named = [f"{passage.name} {passage.text}" for passage in cited]
+            self._known[numbers] = _Cited(
+                squeezed="|".join(map(squeezed, named)),
+                numbers=frozenset(
+                    number.replace(",", "") for text in (*named, self._question) for number in _NUMBER.findall(text)
+                ),
+                keys=frozenset().union(*(self._keys[n] for n in numbers)),
+                style=style_of(" ".join(passage.text for passage in cited)),
+            )
+        return self._known[numbers]
+
+    def _holder(self, said: str) -> int | None:
+        return next((n for n, text in self._squeezed.items() if said and said in text), None)
+
+    def _finding(
+        self, kind: str, span: tuple[int, int], offset: int, numbers: tuple[int, ...], suggested: int | None
+    ) -> Finding:
+        start, end = span[0] + offset, span[1] + offset
+        text = self._answer[start:end]
+        return Finding(kind, text, start, end, numbers, suggested if suggested not in numbers else None)
 
 
 def squeezed(text: str) -> str:
