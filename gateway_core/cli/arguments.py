@@ -108,6 +108,16 @@ def _local(local: argparse.ArgumentParser) -> None:
     use.add_argument("url", metavar="URL", help="its address, as `local list` shows it")
     forget = action("forget", "take the yes back")
     forget.add_argument("url", metavar="URL")
+    install = action("install", "bring a model file for the embedded engine onto this laptop")
+    install.add_argument(
+        "source", nargs="?", default="qwen3-1.7b", metavar="SOURCE",
+        help="qwen3-1.7b (the rule), the https address of a .gguf file, or the path of one",
+    )  # fmt: skip
+    install.add_argument("--sha256", type=_checksum, metavar="HEX", help="the checksum that the file must have")
+    install.add_argument("--yes", action="store_true", help="do not ask")
+    remove = action("remove", "delete a model file of the embedded engine")
+    remove.add_argument("name", metavar="NAME", help="as `local list` shows it")
+    remove.add_argument("--yes", action="store_true", help="do not ask")
 
 
 def _ask(ask: argparse.ArgumentParser) -> None:
@@ -133,6 +143,12 @@ def _ask(ask: argparse.ArgumentParser) -> None:
         help="write the answer as it grows (in a terminal that is the rule)",
     )  # fmt: skip
     form.add_argument("--json", action="store_true", help="the REST reply with details, or the problem, as JSON")
+
+
+def _checksum(text: str) -> str:
+    if len(text) != 64 or not set(text.lower()) <= set("0123456789abcdef"):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a SHA-256 checksum (64 hexadecimal digits)")
+    return text.lower()
 
 
 def _count(text: str) -> int:

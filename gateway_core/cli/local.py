@@ -25,6 +25,10 @@ Port = tuple[int, str, str]
 
 
 def run(options: Namespace, settings: Settings, terminal: Terminal) -> int:
+    if options.action in ("install", "remove"):
+        from . import local_install
+
+        return local_install.run(options, settings, terminal)
     if options.action == "forget":
         return _forget(options.url, settings, terminal)
     return asyncio.run(_list(settings, terminal) if options.action == "list" else _use(options.url, settings, terminal))
@@ -48,6 +52,7 @@ async def lines_of(settings: Settings, ports: Sequence[Port] = local_servers.KNO
     folder = settings.ai_gateway_state_dir / MODELS
     files = models_in(folder)
     lines.append(f"model files in {folder}" if files else f"no model file (.gguf) in {folder}")
+    lines += [] if files else [f"  to fetch a small one: {PROGRAM} local install"]
     lines += [f"  {path.name}, {path.stat().st_size / 1e9:.1f} GB" for path in files]
     return [*lines, _advice()]
 

@@ -24,6 +24,14 @@ def _is_whole_model(path: Path) -> bool:
     return not path.name.startswith("mmproj") and (part is None or part.group().startswith("-00001"))
 
 
+def parts_of(path: Path) -> list[Path]:
+    """All files of the model whose first file this is."""
+    part = _PART.search(path.stem)
+    if part is None:
+        return [path]
+    return sorted(path.parent.glob(f"{path.stem[: part.start()]}-000??-of-{path.stem[-5:]}.gguf"))
+
+
 def context_length(path: Path) -> int | None:
     """The longest context the model was trained for: a key in the file's head, before the vocabulary."""
     try:

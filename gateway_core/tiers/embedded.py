@@ -28,7 +28,7 @@ DIES_WITHIN = 1.0
 _UNAVAILABLE = frozenset({Reason.NOT_CONFIGURED, Reason.MODEL_MISSING, Reason.UNSUPPORTED})
 _SIGNS_OF_DEATH = frozenset({Reason.CONNECT_REFUSED, Reason.RESET, Reason.PROTOCOL, Reason.TRUNCATED})
 
-INSTALL = 'put a model file (.gguf) into the folder that "ai-gateway local list" names, or name it by LOCAL_MODEL'
+INSTALL = 'fetch one by "ai-gateway local install", or name a model file (.gguf) by LOCAL_MODEL'
 
 
 class EmbeddedTier(TierDefaults):
