@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+import tempfile
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 from gateway_core.testing import CopilotSimulator, OllamaSimulator, OpenAISimulator
 
+from ..journeys.canaries import ANSWER, CLOUD, COPILOT, DOOR, LOCAL
 from ..journeys.conftest import SCALED, Providers
-from .live import TOKEN, Live, live
+from .live import TOKEN, Live, live, until
 
 
 @pytest.fixture(scope="session")
@@ -56,3 +62,34 @@ def server(open_server: Live, providers: Providers) -> Live:
 def guarded(token_server: Live, providers: Providers) -> Live:
     """The server with a token."""
     return token_server
+
+
+@pytest.fixture(scope="session")
+def page_server(simulators: Providers, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
+    """With the chat page, marked keys, a home that others may look into, and files open to everybody by default."""
+    home = Path(tempfile.mkdtemp(prefix="ai-gateway-page-"))
+    home.chmod(0o755)
+    marked = {
+        "github_copilot_token": COPILOT,
+        "openai_api_key": CLOUD,
+        "local_base_url": "http://127.0.0.1:9/v1",
+        "local_api_key": LOCAL,
+        "ai_gateway_token": DOOR,
+        "ai_gateway_store": "sqlite",
+        "log_level": "DEBUG",
+    }
+    try:
+        with live(home, settings(simulators, **marked), "--host", "127.0.0.1", prepare=lambda: os.umask(0)) as server:
+            until(lambda: "is loading" not in httpx.get(f"{server.url}/ui/", headers=server.headers).text, 90)
+            yield server
+    finally:
+        shutil.rmtree(home)
+
+
+@pytest.fixture
+def page(page_server: Live, providers: Providers) -> Live:
+    """The server with the page, before providers whose answers are marked."""
+    providers.cloud.configure("api_keys", [CLOUD])
+    for simulator in (providers.copilot, providers.cloud, providers.ollama):
+        simulator.configure("answer", ANSWER)
+    return page_server
