@@ -80,7 +80,8 @@ class Guard:
         await self._app(scope, receive, send)
 
     def _check(self, scope: Scope) -> None:
-        hosts, origins, tokens, sessions, site = list[str](), list[str](), list[bytes](), list[bytes](), b""
+        hosts, origins, tokens, sessions = list[str](), list[str](), list[bytes](), list[bytes]()
+        sites, is_visit = set[bytes](), False
         for name, value in scope["headers"]:
             match name:
                 case b"host":
@@ -88,7 +89,9 @@ class Guard:
                 case b"origin":
                     origins.append(value.decode("latin-1"))
                 case b"sec-fetch-site":
-                    site = value.strip().lower()
+                    sites.add(value.strip().lower())
+                case b"sec-fetch-mode":
+                    is_visit = value.strip().lower() == b"navigate"
                 case b"cookie":
                     sessions.append(value)
                 case b"x-api-key":
@@ -100,7 +103,9 @@ class Guard:
                 Reason.HOST_REFUSED, "this Host is not one of the gateway's names",
                 cure="call it as 127.0.0.1 or localhost, or add the name to AI_GATEWAY_ALLOWED_HOSTS",
             )  # fmt: skip
-        if site == b"cross-site" or len(origins) > 1 or (origins and not _is_own(origins[0], hosts[0])):
+        # Every program of this laptop with a page is "same-site": a link in one may lead here, it may embed nothing.
+        is_foreign = b"cross-site" in sites or (b"same-site" in sites and not is_visit)
+        if is_foreign or len(origins) > 1 or (origins and not _is_own(origins[0], hosts[0])):
             raise RequestRefused(
                 Reason.CROSS_SITE, "a page of another site made this request", cure="call the gateway from a program"
             )

@@ -8,14 +8,13 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from uvicorn.protocols.http.auto import AutoHTTPProtocol
+from .strictness import LARGEST_HEAD, StrictProtocol
 
 SECONDS_FOR_A_HEAD = 20.0
-LARGEST_HEAD = 65_536
 LARGEST_REST = 64_000_000  # of a body that was refused half-way: it is read on, so that the client hears why
 
 
-class PatientProtocol(AutoHTTPProtocol):  # type: ignore[misc,valid-type]  # whichever parser uvicorn has chosen
+class PatientProtocol(StrictProtocol):
     """A connection that must begin a request within its time, and say no more than it needs for that."""
 
     _head = 0

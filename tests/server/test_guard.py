@@ -1,4 +1,4 @@
-"""The door: whose requests are let in at all."""
+"""The door: whose requests are let in at all. Attacks on it by raw bytes are in `tests/threats`."""
 
 from __future__ import annotations
 
@@ -6,38 +6,9 @@ import pytest
 
 from gateway_core.testing import ScriptedTier
 
-from .calling import JSON, calling, gateway, running
+from .calling import JSON, calling
 
 TOKEN = "s3cret-töken"
-EVIL_HOSTS = [
-    "evil.example", "evil.example:8000", "localhost.evil.example", "127.0.0.1.evil.example", "127.0.0.1:evil",
-    "127.0.0.1:80:80", "127.0.0.1:", "127.0.0.1:99999", "localhost@evil.example", "evil.example@localhost", "127.1",
-    "2130706433", "0x7f.0.0.1", "0.0.0.0", "[::]", "[evil]", "[::1", "::1", "[::1].:80", "[::ffff:127.0.0.1]",
-    "localhost evil", "localhost/evil", "localhost#", "local\u212aost", "127.0.0.1..", "*", "",
-]  # fmt: skip
-OWN_HOSTS = [
-    "127.0.0.1", "127.0.0.1:8000", "127.0.0.1:1", "localhost", "LocalHost:65535", "localhost.", "localhost.:8000",
-    "[::1]", "[::1]:8000", "127.0.0.1.",
-]  # fmt: skip
-
-
-@pytest.mark.parametrize("host", EVIL_HOSTS)
-async def test_a_foreign_host_gets_nothing(host):
-    async with calling(ScriptedTier("copilot")) as client:
-        replies = [
-            await client.get(path, headers={"host": host.encode()}) for path in ("/", "/health", "/status", "/nothing")
-        ]
-        replies.append(await client.post("/ai/query", json={"prompt": "x"}, headers={"host": host.encode()}))
-
-    assert {(reply.status_code, reply.json()["code"]) for reply in replies} == {(403, "host_refused")}
-
-
-@pytest.mark.parametrize("host", OWN_HOSTS)
-async def test_loopback_has_several_spellings_and_any_port(host):
-    async with calling() as client:
-        reply = await client.get("/health", headers={"host": host})
-
-    assert reply.status_code == 200
 
 
 @pytest.mark.parametrize(
@@ -49,59 +20,6 @@ async def test_further_hosts_are_allowed_by_name(host, status):
         reply = await client.get("/health", headers={"host": host})
 
     assert reply.status_code == status
-
-
-@pytest.mark.parametrize(
-    "request_lines",
-    [
-        b"GET /health HTTP/1.1\r\nHost: 127.0.0.1\r\nHost: evil.example\r\n\r\n",
-        b"GET /health HTTP/1.1\r\nHost: evil.example\r\nHost: 127.0.0.1\r\n\r\n",
-        b"GET /health HTTP/1.0\r\n\r\n",
-    ],
-)
-async def test_exactly_one_host_is_needed_on_the_wire(request_lines):
-    async with running(gateway()) as server:
-        reader, writer = await server.send(request_lines)
-        status = await reader.readline()
-        writer.close()
-
-    assert status.split()[1] in (b"403", b"400")
-
-
-PAGES = [
-    pytest.param({"origin": "https://evil.example"}, id="a foreign page"),
-    pytest.param({"origin": "null"}, id="a sandboxed page"),
-    pytest.param({"origin": "http://localhost:3000"}, id="another program of this laptop"),
-    pytest.param({"origin": "https://127.0.0.1:8000.evil.example"}, id="a name that begins like ours"),
-    pytest.param({"origin": "http://127.0.0.1"}, id="another port"),
-    pytest.param({"origin": "file://"}, id="a file"),
-    pytest.param({"sec-fetch-site": "cross-site"}, id="a browser that says so"),
-    pytest.param({"sec-fetch-site": "Cross-Site", "sec-fetch-mode": "navigate"}, id="a link"),
-]
-
-
-@pytest.mark.parametrize("headers", PAGES)
-@pytest.mark.parametrize(
-    ("method", "path"),
-    [("POST", "/ai/query"), ("POST", "/admin/reset"), ("GET", "/health"), ("GET", "/status"), ("OPTIONS", "/ai/query")],
-)
-async def test_a_foreign_page_is_refused_everywhere(method, path, headers):
-    async with calling(ScriptedTier("copilot")) as client:
-        reply = await client.request(method, path, content=b'{"prompt":"x"}', headers={**JSON, **headers})
-
-    assert (reply.status_code, reply.json()["code"]) == (403, "cross_site")
-    assert not [name for name in reply.headers if name.startswith("access-control")]
-
-
-async def test_a_page_cannot_slip_in_by_a_simple_request():
-    """The shapes a browser sends without asking first; even one that hides its origin reads nothing and asks nobody."""
-    copilot = ScriptedTier("copilot")
-    async with calling(copilot) as client:
-        for kind in ("text/plain", "application/x-www-form-urlencoded", "multipart/form-data; boundary=x"):
-            reply = await client.post("/ai/query", content=b'{"prompt":"x"}', headers={"content-type": kind})
-            assert reply.status_code == 415
-
-    assert copilot.calls == 0
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1:8000", "localhost:9123", "[::1]:8000"])

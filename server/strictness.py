@@ -1,0 +1,96 @@
+"""What uvicorn's parser leaves open, closed: each request is read in one way only, the one that the guard checks.
+
+By RFC 9112: the host is the one in the target if there is one (3.2.2), fields that follow the body are not fields of
+the head (6.5), and a body belongs to its request even if the client offers another protocol (RFC 9110, 7.8). Left as
+they are, a field after the body could pass as a second `Host` or as a token, and the body of a request that offers
+another protocol would be lost, or be taken for the next request.
+"""
+
+from __future__ import annotations
+
+import sys
+from contextlib import suppress
+from typing import Any
+
+import httptools
+from uvicorn.protocols.http.auto import AutoHTTPProtocol
+
+LARGEST_HEAD = 65_536
+
+
+class StrictProtocol(AutoHTTPProtocol):  # type: ignore[misc,valid-type]  # whichever parser uvicorn has chosen
+    """The callbacks of httptools. With uvicorn's other parser they are never called: it has none of these faults."""
+
+    parser: Any
+    _head_is_over = False
+    _is_replay = False
+    _received = b""
+
+    def data_received(self, data: bytes) -> None:
+        self._received = data
+        try:
+            super().data_received(data)
+        finally:
+            self._received = b""
+
+    def on_message_begin(self) -> None:
+        if not self._is_replay:
+            self._head_is_over = False
+            super().on_message_begin()
+
+    def on_url(self, url: bytes) -> None:
+        if not self._is_replay:
+            super().on_url(url)
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if not self._head_is_over:
+            super().on_header(name, value)
+
+    def on_headers_complete(self) -> None:
+        if self._is_replay:
+            return
+        self._head_is_over = True
+        if len(self._received) > LARGEST_HEAD and self._length_of_head() > LARGEST_HEAD:
+            raise ValueError("the head is too long")  # the parser makes a 400 of it
+        named = _host_in(self.url)
+        if named is not None and [named] != [value.lower() for name, value in self.headers if name == b"host"]:
+            self.headers.append((b"host", named))  # two names: the guard refuses
+        super().on_headers_complete()
+
+    def _length_of_head(self) -> int:
+        return len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)
+
+    def _unsupported_upgrade_warning(self) -> None:
+        """uvicorn calls this when a request offers another protocol. None is spoken here: it is read as if it did not.
+
+        The parser has skipped the body. A new one reads the same head without the offer, and goes on from there.
+        """
+        offered = sys.exc_info()[1]
+        assert isinstance(offered, httptools.HttpParserUpgrade)
+        rest, cycle = self._received[offered.args[0] :], self.cycle
+        head = [self.parser.get_method(), b" ", self.url, b" HTTP/", self.parser.get_http_version().encode(), b"\r\n"]
+        for name, value in self.headers:
+            if name != b"upgrade":
+                head += (name, b": ", value, b"\r\n")
+        self.parser = httptools.HttpRequestParser(self)
+        with suppress(AttributeError):  # as uvicorn sets it; older parsers lack it
+            self.parser.set_dangerous_leniencies(lenient_data_after_close=True)
+        cycle.more_body = True
+        self._is_replay = True
+        try:
+            self.parser.feed_data(b"".join((*head, b"\r\n")))
+        except (httptools.HttpParserError, httptools.HttpParserUpgrade):
+            self.send_400_response("Invalid HTTP request received.")
+            return
+        finally:
+            self._is_replay = False
+        if rest:
+            StrictProtocol.data_received(self, rest)
+
+
+def _host_in(target: bytes) -> bytes | None:
+    """The authority of a target in absolute form; `None` for a plain path."""
+    _, separator, rest = target.partition(b"://")
+    if target.startswith(b"/") or not separator:
+        return None
+    return rest.partition(b"/")[0].partition(b"?")[0].partition(b"#")[0].lower()
