@@ -26,6 +26,7 @@ STORES = (
     Store("conversations", "conversations of the chat page, with their uploads", True),
     Store("indexes.db", "indexes of documents: word stems and places, no text", True),
     Store("embeddings.db", "vectors of passages, if `RAG_EMBEDDINGS` is on", True),
+    Store("requests.db", "how the last requests were decided: tiers, reasons and times, no prompt and no answer", True),
     Store("copilot.json", "the login saved by `ai-gateway login`", True),
     Store("circuits.db", "circuits: which tier is left alone, and until when", False),
     Store("copilot_models.json", "lists of Copilot's models", False),

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import AsyncGenerator, Coroutine, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, get_args
 
 from . import __version__
+from .account import Account
 from .circuit import CircuitPolicy, CircuitState, CircuitStore, MemoryStore, allow_probe, reset
 from .clock import Clock, SystemClock
 from .compose import Composer, Sent, readable
 from .deadline import Deadline
 from .discretion import Discreet
 from .errors import ONE_HOUR, PromptRefused
+from .journal import FILE, Journal
 from .routing.course import Ask
 from .routing.router import Router
 from .routing.watch import Limits
@@ -128,6 +130,7 @@ class Gateway:
         http: Http | None = None,
         composer: Composer | None = None,
         reranker: Reranker | None = None,
+        journal: Journal | None = None,
     ) -> None:
         self.settings = settings or Settings.load()
         self.clock = clock or SystemClock()
@@ -139,6 +142,8 @@ class Gateway:
         self._quota_looks: dict[str, float] = {}
         self._beside: set[asyncio.Task[Any]] = set()  # work that no request waits for
         self.telemetry.listen(self._warm_when_needed)
+        self.journal = journal or Journal(most=self.settings.ai_gateway_journal)
+        self.telemetry.listen(self.journal.hear)
         if network is not None and http is not None:  # what is asked again must not meet another dead connection
             network.on_resumed(lambda gap: self._do_beside(http.renew()))
         self.composer = composer or Composer()
@@ -185,6 +190,7 @@ class Gateway:
         network.on_links(http.drop_lost)
         rungs = build_rungs(chosen, clock, http, composer.quotes)
         store = _store(chosen, clock, telemetry)
+        is_shared = chosen.ai_gateway_store != "memory"
         return cls(
             rungs,
             network=network,
@@ -195,6 +201,7 @@ class Gateway:
             telemetry=telemetry,
             composer=composer,
             reranker=build_reranker(chosen, rungs, store, clock, network),
+            journal=Journal(chosen.ai_gateway_state_dir / FILE if is_shared else None, chosen.ai_gateway_journal),
         )
 
     async def __aenter__(self) -> Gateway:
@@ -213,6 +220,7 @@ class Gateway:
             await self._http.aclose()
         if self.network is not None:
             await self.network.aclose()
+        await self.journal.aclose()
         await self.router.store.aclose()
 
     async def _ready(self) -> None:
@@ -284,13 +292,15 @@ class Gateway:
         progress: Progress | None = None,
         whole: bool = False,
         id: str | None = None,
+        traceparent: str | None = None,
     ) -> AsyncGenerator[Event, None]:
         """Yield `Meta`, `Delta`s, perhaps `SegmentStarted`, and at the end exactly one `Done`.
 
         `documents` are answered from (texts, files as `Upload` or path; `progress` hears of each file); `messages`
         are earlier turns, or with the prompt `None` the whole conversation, which may hold content parts and tool
         calls and is asked as it stands; `tier` pins one backend (no failover then); `deadline_s` is for all tiers
-        together; `whole` is for callers that show nothing before the end.
+        together; `whole` is for callers that show nothing before the end; `traceparent` (W3C Trace Context) is the
+        caller's span, for traces that are exported (`AI_GATEWAY_OTEL`); no provider ever sees it.
         Raises `PromptRefused`, `AllTiersFailed` or `AnswerInterrupted`.
         """
         if tier is not None and tier not in get_args(Backend):
@@ -315,32 +325,55 @@ class Gateway:
             max_context_chars=context_chars,
             progress=progress,
         )
-        with Discreet():
+        account = Account(
+            id or f"ans_{secrets.token_hex(8)}", self.clock, task="ask" if documents is None else "rag",
+            traceparent=traceparent, tier=tier, local_only=only_local, whole=whole,
+        )  # fmt: skip
+        with Discreet(), account.kept(self.telemetry):
             await self._ready()
             if documents is None:
                 asked = composed()
-            elif self._reranker is None or prompt is None or not readable(prompt, "prompt").strip():
-                asked = await asyncio.to_thread(composed, documents=documents)
             else:
-                material = await asyncio.to_thread(self.composer.read, documents, progress)
-                stays_here = only_local or tier == "local"
-                advice = await self._reranker.advice(prompt, material.index, context_chars, stays_here=stays_here)
-                asked = await asyncio.to_thread(composed, documents=material, advice=advice)
+                with account.retrieval():
+                    asked = await self._composed_from(
+                        documents, composed, prompt, context_chars, progress, stays_here=only_local or tier == "local"
+                    )
+                account.retrieved(asked)
             policy = OnInterrupt(on_interrupt) if on_interrupt else None if whole else self.settings.on_interrupt
             ask = Ask(
-                id=id or f"ans_{secrets.token_hex(8)}",
+                id=account.id,
                 prompt=asked.for_call(model, max_tokens, temperature, passthrough or {}),
                 deadline=deadline,
                 on_interrupt=policy,
                 tier=tier,
                 local_only=only_local,
                 whole=whole,
+                begun=account.begun,
+                told=account.attempts,
             )
             async with aclosing(self.router.stream(ask)) as events:
                 async for event in events:
                     if isinstance(event, Done):
                         event = Done(self._told_of_trouble(self.composer.checked(ask.prompt, event.answer)))
+                        account.answered(event.answer)
                     yield event
+
+    async def _composed_from(
+        self,
+        documents: Sequence[Sent],
+        composed: Callable[..., Prompt],
+        prompt: str | None,
+        context_chars: int,
+        progress: Progress | None,
+        *,
+        stays_here: bool,
+    ) -> Prompt:
+        """The question with the passages that were chosen for it; files are read beside the event loop."""
+        if self._reranker is None or prompt is None or not readable(prompt, "prompt").strip():
+            return await asyncio.to_thread(composed, documents=documents)
+        material = await asyncio.to_thread(self.composer.read, documents, progress)
+        advice = await self._reranker.advice(prompt, material.index, context_chars, stays_here=stays_here)
+        return await asyncio.to_thread(composed, documents=material, advice=advice)
 
     def _told_of_trouble(self, answer: Answer) -> Answer:
         """One note, the first time that circuits cannot be shared."""
@@ -393,7 +426,7 @@ class Gateway:
             tiers.append(TierStatus(rung.backend, rung.mode, available, circuit, info, why, step.cure or info.cure))
         store = self.router.store
         await store.read("")  # so that trouble with it is known even if no tier has a circuit
-        notes = [store.trouble] if store.trouble else []
+        notes = [trouble for trouble in (store.trouble, self.journal.trouble) if trouble]
         network = str(self.network.state.value) if self.network is not None else "online"
         kept_in = "memory" if store.trouble else store.kind
         return Status(__version__, tuple(tiers), network, kept_in, tuple(notes))

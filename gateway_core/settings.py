@@ -225,6 +225,15 @@ class Settings(BaseSettings):
         "sqlite",
         description="Where circuits live: in a file that all processes of this user share, or in this process.",
     )
+    ai_gateway_journal: int = Field(
+        200,
+        ge=0,
+        le=10_000,
+        description="How many of the last requests `ai-gateway explain` knows of; 0: none is kept.",
+    )
+    ai_gateway_otel: bool = Field(
+        False, description="Export traces by OpenTelemetry, to where `OTEL_EXPORTER_OTLP_ENDPOINT` says."
+    )
     ai_gateway_url: str | None = Field(None, description="A running gateway that notebook and command line use.")
     ai_gateway_stream: Literal["auto", "text", "0"] = Field(
         "auto", description="How a notebook shows a growing answer."

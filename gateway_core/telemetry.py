@@ -19,7 +19,9 @@ Listener = Callable[["Happening"], None]
 class Happening:
     """One event: `kind` such as `attempt`, `circuit`, `answer`, `connectivity`, `store`; `at` is calendar time.
 
-    `facts` never hold a prompt, an answer, a document or a credential.
+    `request` is told once for each request, at its very end and whatever its end, with the facts of all its attempts:
+    whoever keeps or exports requests needs no other kind (`gateway_core.account`).
+    `facts` never hold a prompt, an answer, a document or its name, or a credential.
     """
 
     kind: str
@@ -35,7 +37,7 @@ class Telemetry:
         self._recent: deque[Happening] = deque(maxlen=capacity)
         self._listeners: list[Listener] = []
 
-    def tell(self, kind: str, **facts: Any) -> None:
+    def tell(self, kind: str, /, **facts: Any) -> None:
         happening = Happening(kind, self._wall(), facts)
         self._recent.append(happening)
         for listener in list(self._listeners):
@@ -54,13 +56,21 @@ class Telemetry:
         return lambda: self._listeners.remove(listener) if listener in self._listeners else None
 
 
-_LEVELS = {"attempt": logging.INFO, "answer": logging.INFO, "circuit": logging.WARNING}
+_LEVELS = {"attempt": logging.INFO, "answer": logging.INFO, "circuit": logging.WARNING, "request": logging.DEBUG}
+_LOGGED = {
+    "attempt": frozenset({"id", "backend", "mode", "outcome", "reason", "ms", "model"}),
+    "request": frozenset({"id", "task", "outcome", "reason", "ms"}),
+}
 
 
 def log_happening(happening: Happening) -> None:
     """The logging observer: one line per happening, circuits as warnings."""
     level = _LEVELS.get(happening.kind, logging.INFO)
     if log.isEnabledFor(level):
-        log.log(
-            level, "%s %s", happening.kind, " ".join(f"{k}={v}" for k, v in happening.facts.items() if v is not None)
-        )
+        chosen = _LOGGED.get(happening.kind)
+        facts = [
+            f"{name}={value}"
+            for name, value in happening.facts.items()
+            if value is not None and (chosen is None or name in chosen)
+        ]
+        log.log(level, "%s %s", happening.kind, " ".join(facts))

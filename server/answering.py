@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from contextlib import aclosing
 from typing import Any
 
+from starlette.datastructures import Headers
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
@@ -46,6 +47,9 @@ class Answering(Response):
         self._stream = stream
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        caller = Headers(scope=scope).get("traceparent")
+        if caller is not None:
+            self._options = {**self._options, "traceparent": caller}
         await (self._grow if self._stream else self._ask)(receive, send)
 
     async def _ask(self, receive: Receive, send: Send) -> None:

@@ -26,6 +26,9 @@ from .repeats import Repeats
 from .surfaces import chat_completions, messages, ollama, responses
 
 DESCRIPTION = "GitHub Copilot, else a cloud LLM, else a local model: one answer, and always told who gave it."
+# The framework can export spans and logs of its own, with query strings and the words of errors. Ours hold neither.
+NO_TELEMETRY: Any = {"auto_configure": False, "tracing": False, "metrics": False, "logs": False}
+UNOBSERVED = {"fastapi.telemetry": None}
 SURFACES = (chat_completions, responses, messages, ollama)
 
 
@@ -97,6 +100,7 @@ def create_app(gateway: Gateway | None = None, *, front_ends: Sequence[FrontEnd]
         redoc_url=None,
         redirect_slashes=False,
         lifespan=service.running,
+        telemetry=NO_TELEMETRY,
     )
     app.state.service = service
     for surface in (endpoints, *SURFACES):
@@ -122,7 +126,7 @@ class Pages:
         if front_end is None:
             await self._app(scope, receive, send)
             return
-        inside = {**scope, "root_path": scope.get("root_path", "") + f"/{front_end.name}"}
+        inside = {**scope, "root_path": scope.get("root_path", "") + f"/{front_end.name}", **UNOBSERVED}
         await front_end(inside, receive, send)
 
 

@@ -306,6 +306,63 @@ class StatusReply(BaseModel):
     notes: list[str]
 
 
+class AttemptKept(BaseModel):
+    """One tier's part in a request. Milliseconds count from the request's beginning."""
+
+    backend: Backend
+    mode: str | None
+    outcome: str
+    reason: Reason | None
+    detail: str | None = Field(description="Why it was not asked; what a provider said is not kept.")
+    begun_ms: float
+    ms: float
+    first_token_ms: float | None
+    asked_model: str | None = None
+    model: str | None
+    host: str | None = None
+    port: int | None = None
+    finish_reason: str | None = None
+    input_tokens: int | None
+    output_tokens: int | None
+    may_have_billed: bool
+    retry_after: float | None
+    segment: int | None = None
+
+
+class RetrievalKept(BaseModel):
+    begun_ms: float
+    ms: float
+    documents: int | None = None
+    passages: int | None = None
+    chars: int | None = None
+
+
+class RequestReply(BaseModel):
+    """How a request was decided. What was asked and answered is not kept."""
+
+    id: str
+    task: Literal["ask", "rag"]
+    begun: float = Field(description="Seconds since 1970.")
+    ms: float
+    outcome: Literal["answered", "interrupted", "unanswered", "refused", "cancelled", "failed"]
+    reason: Reason | None
+    tier: Backend | None
+    local_only: bool
+    whole: bool
+    attempts: list[AttemptKept]
+    retrieval: RetrievalKept | None = None
+    backend: Backend | None = None
+    mode: str | None = None
+    model: str | None = None
+    state: State | None = None
+    finish_reason: str | None = None
+    first_token_ms: float | None = None
+    segments: list[SegmentTold] | None = None
+    input_tokens: int | None = None
+    output_tokens: int | None = None
+    credits: float | None = None
+
+
 class Index(BaseModel):
     """Where things are."""
 

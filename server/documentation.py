@@ -18,6 +18,7 @@ _MEANINGS = {
     307: "To the chat page.",
     401: "The token is missing or wrong.",
     403: "A foreign Host or a foreign page.",
+    404: "Nothing is kept or served under this name.",
     408: "The body did not arrive in time.",
     413: "Too large; `detail` names the limit.",
     415: "The body is not JSON.",

@@ -8,17 +8,17 @@ from typing import TYPE_CHECKING, TypeVar
 from fastapi import APIRouter, Request
 from starlette.responses import RedirectResponse, Response
 
-from gateway_core import __version__
+from gateway_core import Reason, __version__
 
 from . import sign_in
 from .answering import Answering
-from .bodies import DocumentsQuery, HealthReply, Index, Query, Reply, ResetReply, StatusReply
+from .bodies import DocumentsQuery, HealthReply, Index, Query, Reply, RequestReply, ResetReply, StatusReply
 from .changes import StatusStream
 from .dialects import Plain
 from .documentation import ASKED, ONLY_ACCESS, answers_of, body_of
 from .intake import DOCUMENTS_LIMIT, PLAIN_LIMIT, ignored, parse, read_body, read_json
 from .metrics import MEDIA_TYPE as METRICS_TYPE
-from .problems import JSON_HEADERS
+from .problems import JSON_HEADERS, RequestRefused
 from .wire import dump
 
 if TYPE_CHECKING:
@@ -73,6 +73,17 @@ async def reset(request: Request) -> Response:
 async def status(request: Request) -> Response:
     """Every tier with its circuit and the reason it is left out; network and store."""
     return _json((await service_of(request).gateway.status()).as_dict())
+
+
+@router.get("/ai/requests/{id}", response_model=RequestReply, responses=answers_of(401, 403, 404))
+async def explain(request: Request, id: str) -> Response:
+    """How a request was decided, tier by tier, without what was said; `last` is the one that ended last."""
+    record = await service_of(request).gateway.journal.find(None if id == "last" else id)
+    if record is None:
+        raise RequestRefused(
+            Reason.NOT_FOUND, "no such request is kept", cure="see AI_GATEWAY_JOURNAL for how many are"
+        )
+    return _json(record)
 
 
 @router.get("/ai/events", response_model=None, responses=answers_of(401, 403, stream=True))

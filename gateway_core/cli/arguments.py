@@ -81,6 +81,11 @@ def parser() -> argparse.ArgumentParser:
     serve.add_argument("--no-ui", dest="ui", action="store_false", help="the API alone, without the chat page")
     status = command("status", "show who would be asked, and what each other tier lacks")
     status.add_argument("--json", action="store_true", help="what GET /status replies")
+    explain = command("explain", "show how a request was decided: who was asked, why not, how long, at what cost")
+    explain.add_argument(
+        "id", nargs="?", metavar="ID", help="as `ask --json` and the other replies name it; else the last"
+    )
+    explain.add_argument("--json", action="store_true", help="every fact that is kept of it")
     command("reset", "close every circuit and forget every wait")
     login = command("login", "log in to GitHub Copilot, or check the login that is there", LOGIN_ENDING)
     login.add_argument("--with-token", action="store_true", help="keep the token that standard input holds")

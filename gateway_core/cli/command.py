@@ -21,7 +21,14 @@ if TYPE_CHECKING:
     from ..settings import Settings
 
 # Commands that build what they need themselves, and the modules of this package that run them.
-ALONE = {"erase": "erase", "login": "login", "logout": "login", "doctor": "doctor", "local": "local"}
+ALONE = {
+    "erase": "erase",
+    "explain": "explain",
+    "login": "login",
+    "logout": "login",
+    "doctor": "doctor",
+    "local": "local",
+}
 
 
 def main(argv: Sequence[str] | None = None, *, build: Callable[[Settings], Gateway] | None = None) -> int:

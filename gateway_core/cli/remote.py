@@ -17,6 +17,10 @@ class GatewayUnreachable(Exception):
     """The running gateway did not do what was asked; the message names it, the fault and a cure."""
 
 
+class NotFound(GatewayUnreachable):
+    """The gateway answers, and has nothing at this path."""
+
+
 class _Token(httpx.Auth):
     """Adds the gateway's token on the way out, so that no frame holds it as text."""
 
@@ -51,6 +55,8 @@ def call(settings: Settings, method: str, path: str) -> dict[str, Any]:
         told = reply.json()
     except ValueError:
         told = None
+    if reply.status_code == 404 and isinstance(told, dict) and told.get("code") == "not_found":
+        raise NotFound(f"the gateway at {url} has nothing at {path}")
     if reply.status_code != 200 or not isinstance(told, dict):
         raise GatewayUnreachable(f"{url} did not answer as a gateway does (HTTP {reply.status_code})")
     return told

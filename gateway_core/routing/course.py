@@ -13,7 +13,11 @@ from .splice import tokens_in
 
 @dataclass(frozen=True, slots=True)
 class Ask:
-    """One request, as the router takes it. `whole`: the caller sees nothing until the answer is finished."""
+    """One request, as the router takes it. `whole`: the caller sees nothing until the answer is finished.
+
+    `told` collects what observers hear of each attempt, for whoever tells of the whole request at its end; moments in
+    it count from `begun`, a reading of `clock.now()`; `None`: from when the router begins.
+    """
 
     id: str
     prompt: Prompt
@@ -22,6 +26,8 @@ class Ask:
     tier: str | None = None
     local_only: bool = False
     whole: bool = False
+    begun: float | None = None
+    told: list[Mapping[str, Any]] = field(default_factory=list)
 
     @property
     def after_a_cut(self) -> OnInterrupt:

@@ -14,6 +14,7 @@ import asyncio
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, replace
+from typing import Any
 
 import anyio
 
@@ -260,6 +261,8 @@ class Router:
         watch = Watch(rung.backend, limits, course.ask.deadline, until_text)
         call = Call(course.ask.deadline, limits.connect, watch.sent)
         begun = self._clock.now()
+        first_at: float | None = None
+        finish: str | None = None
         model: str | None = None
         usage: Usage | None = None
         outcome, failure = AttemptOutcome.CANCELLED, None
@@ -278,14 +281,14 @@ class Router:
                     if turn.seam is not None:
                         text = turn.seam.feed(text) + (turn.seam.end() if chunk.finish_reason else "")
                     if text or chunk.tool_calls:
-                        if course.first_text_at is None:
-                            course.first_text_at = self._clock.now()
+                        first_at = self._clock.now() if first_at is None else first_at
+                        course.first_text_at = first_at if course.first_text_at is None else course.first_text_at
                         for event in await self._write(turn, text, chunk):
                             yield event
                     if turn.permit is not None and turn.permit.is_probe:
                         await self._renew(turn, limits.stall)
                     if chunk.finish_reason is not None:
-                        outcome = AttemptOutcome.ANSWERED
+                        outcome, finish = AttemptOutcome.ANSWERED, chunk.finish_reason
                         for event in await self._finish(turn, chunk.finish_reason, model, usage):
                             yield event
                         return
@@ -315,7 +318,11 @@ class Router:
                 detail=getattr(failure, "detail", None) or str(failure or ""), cure=getattr(failure, "cure", ""),
                 retry_after=getattr(failure, "wait", None),
             )  # fmt: skip
-            self._tell(course, told)
+            self._tell(
+                course, told, begun=begun, first_at=first_at, usage=usage, finish_reason=finish,
+                asked_model=call.asked.model, host=call.asked.host, port=call.asked.port,
+                segment=course.segment if turn.has_written else None,
+            )  # fmt: skip
             turn.failure = failure
             if outcome is not AttemptOutcome.CANCELLED:
                 turn.heard = failure
@@ -432,12 +439,41 @@ class Router:
         self._telemetry.tell("unanswered", id=course.ask.id)
         raise AllTiersFailed(attempts)
 
-    def _tell(self, course: Course, attempt: Attempt) -> None:
+    def _tell(
+        self,
+        course: Course,
+        attempt: Attempt,
+        *,
+        begun: float | None = None,
+        first_at: float | None = None,
+        usage: Usage | None = None,
+        **facts: Any,
+    ) -> None:
+        """Note the attempt, and tell of it. `detail` is told only where no provider could have worded it."""
         course.attempts.append(attempt)
-        self._telemetry.tell(
-            "attempt", id=course.ask.id, backend=attempt.backend, mode=attempt.mode, outcome=str(attempt.outcome),
-            reason=attempt.reason, ms=attempt.ms, model=attempt.model,
-        )  # fmt: skip
+        start = course.started if course.ask.begun is None else course.ask.begun
+
+        def after_start(moment: float | None) -> float | None:
+            return None if moment is None else round((moment - start) * 1000, 1)
+
+        found = {
+            "backend": attempt.backend,
+            "mode": attempt.mode,
+            "outcome": str(attempt.outcome),
+            "reason": attempt.reason,
+            "ms": attempt.ms,
+            "model": attempt.model,
+            "may_have_billed": attempt.may_have_billed,
+            "retry_after": attempt.retry_after,
+            "detail": attempt.detail if attempt.outcome is AttemptOutcome.SKIPPED else None,
+            "begun_ms": after_start(self._clock.now() if begun is None else begun),
+            "first_token_ms": after_start(first_at),
+            "input_tokens": usage.input_tokens if usage else None,
+            "output_tokens": usage.output_tokens if usage else None,
+            **facts,
+        }
+        course.ask.told.append(found)
+        self._telemetry.tell("attempt", id=course.ask.id, **found)
 
 
 # Reasons that say more to a person than "its circuit is open".

@@ -57,6 +57,7 @@ class ScriptedTier(TierDefaults):
         return self._play(script, call)
 
     async def _play(self, script: Sequence[Any], call: Call) -> AsyncGenerator[Chunk, None]:
+        call.asked.model = f"scripted-{self.backend}"
         call.sent()
         is_over = False
         try:

@@ -14,17 +14,28 @@ from ..deadline import Deadline
 from ..types import Chunk, Prompt, Reason
 
 
+@dataclass(slots=True)
+class Asked:
+    """Who was really asked, for observers: the model's name, and the host and port behind any proxy."""
+
+    model: str | None = None
+    host: str | None = None
+    port: int | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class Call:
     """The router's side of one call.
 
     The tier says `sent()` as soon as the whole request has left for the provider: from then on it may have been
     billed, and the wait for the first event begins. Until then the router allows `connect_timeout` seconds.
+    `asked` is filled in by the tier as far as it knows.
     """
 
     deadline: Deadline
     connect_timeout: float
     sent: Callable[[], None]
+    asked: Asked = field(default_factory=Asked)
 
 
 @dataclass(frozen=True, slots=True)

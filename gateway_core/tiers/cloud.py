@@ -99,7 +99,7 @@ class CloudTier(TierDefaults):
 
     async def stream(self, prompt: Prompt, call: Call) -> AsyncGenerator[Chunk, None]:
         asked = prompt.model or self.model
-        model = self._lessons.model_for(asked)
+        model = call.asked.model = self._lessons.model_for(asked)
         notes = self._lessons.notes(asked, model, prompt)
         body = chat_body(prompt, model, self.provider.flavour, without=self._lessons.refused_by(model))
         client = self._the_client()

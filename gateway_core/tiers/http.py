@@ -278,6 +278,9 @@ async def open_stream(
     """
     http, url = client.http, str(request.url)
     limit = call.connect_timeout if call else http.connect_timeout
+    if call is not None:
+        default = 443 if request.url.scheme == "https" else 80
+        call.asked.host, call.asked.port = request.url.host, request.url.port or default
     sending = Sending(tier, call, proxy=http.proxy_for(url), billed=billed and call is not None, connect=limit)
     no_way = http.no_way_to(url)
     if no_way is not None:

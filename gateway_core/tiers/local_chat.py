@@ -45,6 +45,7 @@ class Server:
 
 async def exchange(client: Client, server: Server, prompt: Prompt, call: Call) -> AsyncGenerator[Chunk, None]:
     """Ask once. Raises a `TierFailed`; closing the generator closes the connection."""
+    call.asked.model = server.model
     harmless = replace(prompt, messages=defuse_messages(prompt.messages))
     request = client.build_request(
         "POST",

@@ -171,6 +171,7 @@ class OllamaTier(TierDefaults):
     # One exchange
 
     async def _exchange(self, prompt: Prompt, call: Call, model: str, window: int) -> AsyncGenerator[Chunk, None]:
+        call.asked.model = model
         request = self._client.build_request(
             "POST",
             f"{self.base_url}/api/chat",

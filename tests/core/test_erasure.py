@@ -26,7 +26,7 @@ def state(tmp_path: Path) -> Path:
     IndexCache(path=folder / "indexes.db").index(["The pond froze over. " * 50]).pack("pond", 500)
     write_private(folder / "conversations" / "one.json", b"{}")
     write_private(folder / "conversations" / "uploads" / "report.pdf", b"%PDF")
-    for name in ("circuits.db", "circuits.db-wal", "salt", "copilot_models.json", f"{MODELS}/tiny.gguf"):
+    for name in ("requests.db", "circuits.db", "circuits.db-wal", "salt", "copilot_models.json", f"{MODELS}/tiny.gguf"):
         write_private(folder / name, b"x")
     (folder / "diary.txt").write_bytes(b"somebody's own")
     return folder
@@ -39,7 +39,9 @@ def names(folder: Path) -> set[str]:
 def test_content_and_logins_go_and_circuits_stay(state: Path):
     erased = erase(state)
 
-    assert [holding.store.name for holding in erased.gone] == ["conversations", "indexes.db", "copilot.json"]
+    assert [holding.store.name for holding in erased.gone] == [
+        "conversations", "indexes.db", "requests.db", "copilot.json",
+    ]  # fmt: skip
     assert erased.left == ()
     assert names(state) == {
         "circuits.db", "circuits.db-wal", "salt", "copilot_models.json", "local_servers.json", MODELS, "diary.txt"

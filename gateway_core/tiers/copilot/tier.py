@@ -171,6 +171,7 @@ class CopilotTier(TierDefaults):
         except Unauthorized as failure:
             failure.again = failure.reason is Reason.UNAUTHORIZED and await self._has_another(token)
             raise
+        call.asked.model = way.model
         body, notes = self._request(prompt, way)
         async with self._courtesy.place(call.deadline):
             request = self._client.build_request(
