@@ -31,6 +31,7 @@ STORES = (
     Store("circuits.db", "circuits: which tier is left alone, and until when", False),
     Store("copilot_models.json", "lists of Copilot's models", False),
     Store("local_servers.json", "local servers that were confirmed", False),
+    Store("access_token", "the access token that a container made at its first start", False),
     Store("salt", "a random number that makes accounts unreadable in the files above", False),
 )
 # The user's own: put there by hand, or long to fetch again. Never erased.

@@ -23,7 +23,7 @@ from typing import TypeVarTuple
 from ..clock import Clock
 from ..telemetry import Telemetry
 from ..types import Reason
-from .state import Address, Connectivity, is_behind_portals, is_this_laptop, literal
+from .state import Address, Connectivity, is_behind_portals, is_named_nearby, is_this_laptop, literal
 from .way import LinkEvents, Way, system_events, system_way
 
 log = logging.getLogger("ai_gateway")
@@ -67,6 +67,7 @@ class ConnectivityGate:
         self._telemetry = telemetry
         self._beat_every = beat
         self._out: Hashable | None = _NOT_LOOKED
+        self._had_out = False
         self._looked_at = 0.0
         self._epoch = 0
         self._gaps = 0
@@ -115,7 +116,7 @@ class ConnectivityGate:
             return Reason.OFFLINE
         if self._told is Connectivity.PORTAL and is_behind_portals(address[0]):
             return Reason.PORTAL
-        if self._dns_until is not None and literal(address[0]) is None:
+        if self._dns_until is not None and literal(address[0]) is None and not is_named_nearby(address[0]):
             return Reason.DNS
         return None
 
@@ -236,6 +237,7 @@ class ConnectivityGate:
                 if self._out is not _NOT_LOOKED:
                     self._begin_anew()
                 self._out = out
+                self._had_out |= out is not None
         now = self._clock.span()
         self._portal_until = _unless_over(self._portal_until, now, PORTAL_SECONDS)
         self._dns_until = _unless_over(self._dns_until, now, DNS_SECONDS)
@@ -264,7 +266,8 @@ class ConnectivityGate:
 
     def _is_cut(self, address: Address) -> bool:
         if literal(address[0]) is None:
-            return self._out is None
+            # Where there never was a way out (a container beside its Ollama), names nearby are found all the same.
+            return self._out is None and (self._had_out or not is_named_nearby(address[0]))
         return not self._way.leads_to(address[0])
 
     def _tell_watches(self) -> None:

@@ -34,7 +34,17 @@ def is_this_laptop(host: str) -> bool:
     return found is not None and (found.is_loopback or found.is_unspecified)
 
 
+# Names that no name server of the internet knows: RFC 6762, RFC 8375, and what ICANN reserved for private use in 2024.
+_NEARBY = (".local", ".home.arpa", ".internal")
+
+
+def is_named_nearby(host: str) -> bool:
+    """True for names known in the local network only: of one label (`ollama`, beside a container), `nas.local`."""
+    name = host.rstrip(".").lower()
+    return literal(host) is None and ("." not in name or name.endswith(_NEARBY))
+
+
 def is_behind_portals(host: str) -> bool:
-    """True for what a login page can stand in front of: names, and addresses of the wide world."""
+    """True for what a login page can stand in front of: names of the internet, and addresses of the wide world."""
     found = literal(host)
-    return found is None or found.is_global
+    return not is_named_nearby(host) if found is None else found.is_global

@@ -247,6 +247,29 @@ def test_f34_while_name_servers_are_silent_names_are_not_tried_for_ten_seconds(
     assert gate.allows(CLOUD)
 
 
+NEARBY = ["ollama", "nas.local", "printer.home.arpa", "host.docker.internal", "OLLAMA."]
+
+
+@pytest.mark.parametrize("host", NEARBY)
+def test_names_of_the_local_network_need_neither_the_internet_nor_its_name_servers(
+    gate: ScriptedGate, host: str
+) -> None:
+    gate.suspect_dns()
+    gate.suspect_portal()
+    gate.heard(Reason.PORTAL, (host, 11434))
+    assert (gate.blocked(CLOUD), gate.blocked((host, 11434))) == (Reason.PORTAL, None)
+    gate.cut()
+    assert gate.blocked((host, 11434)) is Reason.OFFLINE
+
+
+async def test_names_nearby_are_tried_where_there_never_was_a_way_out(clock: ManualClock) -> None:
+    alone = ScriptedWay()
+    alone.link = None
+    async with aclosing(ConnectivityGate(clock, way=alone, events=ScriptedEvents())) as gate:
+        assert gate.state is OFFLINE
+        assert [gate.blocked(a) for a in (CLOUD, ("ollama", 11434))] == [Reason.OFFLINE, None]
+
+
 def test_f33_one_unknown_name_says_nothing_about_the_others(gate: ScriptedGate) -> None:
     gate.heard(Reason.DNS, CLOUD)
     assert gate.allows(OTHER_CLOUD)
