@@ -78,6 +78,7 @@ class Reason(StrEnum):
     CIRCUIT_OPEN = "circuit_open"
     PROBE_IN_FLIGHT = "probe_in_flight"
     COURTESY_LIMIT = "courtesy_limit"
+    BUDGET_SPENT = "budget_spent"
     LOCAL_ONLY = "local_only"
     NO_DOCUMENTS = "no_documents"
     CANNOT_CONTINUE = "cannot_continue"
@@ -99,6 +100,8 @@ class Reason(StrEnum):
     HOST_REFUSED = "host_refused"
     CROSS_SITE = "cross_site"
     TOKEN_NEEDED = "token_needed"
+    TOO_MANY_GUESSES = "too_many_guesses"
+    TOO_MANY_REQUESTS = "too_many_requests"
     SHUTTING_DOWN = "shutting_down"
     INTERNAL = "internal"
 

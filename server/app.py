@@ -20,10 +20,14 @@ from .changes import StatusFeed
 from .documentation import describe
 from .front_ends import FrontEnd, route
 from .guard import Guard, LastResort
+from .guesses import Guesses
+from .heads import Heads
+from .limits import Limited, Limits
 from .metrics import Metrics
 from .problems import RequestRefused, reply
 from .repeats import Repeats
 from .surfaces import chat_completions, messages, ollama, responses
+from .surfaces.refusals import refusal
 
 DESCRIPTION = "GitHub Copilot, else a cloud LLM, else a local model: one answer, and always told who gave it."
 SURFACES = (chat_completions, responses, messages, ollama)
@@ -36,6 +40,7 @@ class Service:
         self.settings = settings
         self.front_ends = tuple(front_ends)
         self.closing = Closing()
+        self.guesses = Guesses()
         self._given = gateway
         self._built: Gateway | None = None
         self._metrics: Metrics | None = None
@@ -104,7 +109,10 @@ def create_app(gateway: Gateway | None = None, *, front_ends: Sequence[FrontEnd]
     app.add_exception_handler(GatewayError, _told)
     app.add_exception_handler(HTTPException, _told_of_http)
     app.add_middleware(Pages, front_ends=service.front_ends)
-    app.add_middleware(Guard, settings=settings)
+    app.add_middleware(Heads)
+    limits = Limits(settings, lambda: service.gateway.clock.span())
+    app.add_middleware(Limited, limits=limits, pages=[f.name for f in service.front_ends], refuse=refusal)
+    app.add_middleware(Guard, settings=settings, guesses=service.guesses)
     app.add_middleware(LastResort)
     describe(app)
     return app
