@@ -311,6 +311,22 @@ class Answer:
     tool_calls: tuple[Mapping[str, Any], ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class Embeddings:
+    """One vector for each text, all by one model, so that they can be compared. `usage` is estimated where the
+    provider did not count: `notes` then says so."""
+
+    id: str
+    vectors: tuple[tuple[float, ...], ...]
+    backend: str
+    mode: str
+    model: str
+    attempts: tuple[Attempt, ...]
+    usage: Usage = Usage()
+    notes: tuple[str, ...] = ()
+    total_ms: float = 0.0
+
+
 # What `Gateway.stream` yields.
 
 

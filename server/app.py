@@ -26,11 +26,11 @@ from .limits import Limited, Limits
 from .metrics import Metrics
 from .problems import RequestRefused, reply
 from .repeats import Repeats
-from .surfaces import chat_completions, messages, ollama, responses
+from .surfaces import chat_completions, embeddings, messages, ollama, responses
 from .surfaces.refusals import refusal
 
 DESCRIPTION = "GitHub Copilot, else a cloud LLM, else a local model: one answer, and always told who gave it."
-SURFACES = (chat_completions, responses, messages, ollama)
+SURFACES = (chat_completions, responses, embeddings, messages, ollama)
 
 
 class Service:
