@@ -20,7 +20,7 @@ from .compose import Sent
 from .discretion import Discreet
 from .gateway import Gateway, Health, Status
 from .settings import Settings
-from .types import Answer, Event
+from .types import Answer, Embeddings, Event
 
 T = TypeVar("T")
 
@@ -60,6 +60,9 @@ class BlockingGateway:
         """The events as they come. Closing the stream, or Ctrl-C while waiting, cancels the request."""
         loop, gateway = self._running()
         return BlockingStream(loop, lambda: gateway.stream(prompt, **options))
+
+    def embed(self, texts: Sequence[str], **options: Any) -> Embeddings:
+        return self._call(lambda gateway: gateway.embed(texts, **options))
 
     def status(self) -> Status:
         return self._call(lambda gateway: gateway.status())

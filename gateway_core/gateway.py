@@ -17,6 +17,7 @@ from .clock import Clock, SystemClock
 from .compose import Composer, Sent, readable
 from .deadline import Deadline
 from .discretion import Discreet
+from .embedding import EmbedAsk, TextEmbedder
 from .errors import ONE_HOUR, PromptRefused
 from .journal import FILE, Journal
 from .routing.course import Ask
@@ -25,7 +26,7 @@ from .routing.watch import Limits
 from .settings import Settings
 from .telemetry import Happening, Telemetry, log_happening
 from .tiers.base import Tier, TierInfo
-from .types import Answer, Backend, Done, Event, Message, OnInterrupt, Progress, Prompt, Reason
+from .types import Answer, Backend, Done, Embeddings, Event, Message, OnInterrupt, Progress, Prompt, Reason
 
 if TYPE_CHECKING:
     from .connectivity import ConnectivityGate
@@ -153,17 +154,31 @@ class Gateway:
             chosen.connect_timeout, chosen.first_token_timeout, chosen.stall_timeout, chosen.thinking_timeout
         )
         local_first = chosen.local_first_token_timeout
+        local_limits = replace(limits, first_token=local_first, thinking=max(local_first, limits.thinking))
+        policy = CircuitPolicy(
+            chosen.failure_threshold, chosen.recovery_timeout, chosen.connect_timeout + chosen.first_token_timeout
+        )
         self.router = Router(
             rungs,
             store or MemoryStore(),
             self.clock,
-            policy=CircuitPolicy(
-                chosen.failure_threshold, chosen.recovery_timeout, chosen.connect_timeout + chosen.first_token_timeout
-            ),
+            policy=policy,
             limits=limits,
-            local_limits=replace(limits, first_token=local_first, thinking=max(local_first, limits.thinking)),
+            local_limits=local_limits,
             telemetry=self.telemetry,
             gate=network,
+        )
+        named = chosen.rag_embedding_model if chosen.rag_embeddings != "off" else None
+        self._embedder = TextEmbedder(
+            self.router.rungs,
+            self.router.store,
+            self.clock,
+            policy=policy,
+            limits=limits,
+            local_limits=local_limits,
+            telemetry=self.telemetry,
+            gate=network,
+            preferred=(chosen.rag_embeddings, named) if named else None,
         )
 
     @classmethod
@@ -303,16 +318,9 @@ class Gateway:
         caller's span, for traces that are exported (`AI_GATEWAY_OTEL`); no provider ever sees it.
         Raises `PromptRefused`, `AllTiersFailed` or `AnswerInterrupted`.
         """
-        if tier is not None and tier not in get_args(Backend):
-            raise PromptRefused(f"tier must be one of {', '.join(get_args(Backend))}", field="tier")
+        only_local = self._checked(tier, local_only)
         if on_interrupt is not None and on_interrupt not in tuple(OnInterrupt):
             raise PromptRefused(f"on_interrupt must be one of {', '.join(OnInterrupt)}", field="on_interrupt")
-        only_local = self.settings.local_only if local_only is None else local_only or self.settings.local_only
-        if only_local and tier in ("copilot", "cloud"):
-            raise PromptRefused(
-                f"tier {tier!r} was asked for, but only this laptop may answer", field="tier",
-                cure="leave tier out, or local_only",
-            )  # fmt: skip
         deadline = Deadline.after(
             self.settings.request_deadline if deadline_s is None else deadline_s, self.clock
         )  # reading files counts
@@ -375,6 +383,18 @@ class Gateway:
         advice = await self._reranker.advice(prompt, material.index, context_chars, stays_here=stays_here)
         return await asyncio.to_thread(composed, documents=material, advice=advice)
 
+    def _checked(self, tier: str | None, local_only: bool | None) -> bool:
+        """Whether only this laptop may answer. Raises `PromptRefused` for a tier that cannot be meant."""
+        if tier is not None and tier not in get_args(Backend):
+            raise PromptRefused(f"tier must be one of {', '.join(get_args(Backend))}", field="tier")
+        only_local = bool(local_only) or self.settings.local_only
+        if only_local and tier in ("copilot", "cloud"):
+            raise PromptRefused(
+                f"tier {tier!r} was asked for, but only this laptop may answer", field="tier",
+                cure="leave tier out, or local_only",
+            )  # fmt: skip
+        return only_local
+
     def _told_of_trouble(self, answer: Answer) -> Answer:
         """One note, the first time that circuits cannot be shared."""
         trouble = self.router.store.trouble
@@ -397,6 +417,40 @@ class Gateway:
         """Answer from these documents, citing them."""
         with Discreet():
             return await self.ask(prompt, documents=documents, **options)
+
+    async def embed(
+        self,
+        texts: Sequence[str],
+        *,
+        tier: str | None = None,
+        model: str | None = None,
+        dimensions: int | None = None,
+        truncate: bool = False,
+        local_only: bool | None = None,
+        deadline_s: float | None = None,
+        id: str | None = None,
+    ) -> Embeddings:
+        """One vector for each text, by the first tier that has an embedding model.
+
+        No other model stands in for that one: its vectors could not be compared. `model` alone is asked of whichever
+        tier has it. `dimensions` is a wish. A text that is too long is refused, or with `truncate` shortened where
+        the tier offers that. Raises `PromptRefused` or `AllTiersFailed`.
+        """
+        only_local = self._checked(tier, local_only)
+        deadline = Deadline.after(self.settings.request_deadline if deadline_s is None else deadline_s, self.clock)
+        with Discreet():
+            await self._ready()
+            ask = EmbedAsk(
+                id=id or f"emb_{secrets.token_hex(8)}",
+                texts=tuple(texts),
+                deadline=deadline,
+                tier=tier,
+                model=model,
+                dimensions=dimensions,
+                truncate=truncate,
+                local_only=only_local,
+            )
+            return await self._embedder.embed(ask)
 
     # ---- state
 

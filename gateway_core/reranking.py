@@ -17,7 +17,7 @@ from .circuit import Circuit, CircuitPolicy, CircuitStore, End, Outcome, Permit,
 from .clock import Clock
 from .compose import NO_ADVICE, Advice
 from .deadline import Deadline
-from .errors import TierFailed
+from .errors import PromptRefused, TierFailed
 from .routing.gate import Gate, OpenGate
 from .routing.outcomes import outcome_of
 from .settings import Settings
@@ -89,6 +89,9 @@ class Reranker:
         except TierFailed as failure:
             outcome = outcome_of(failure)
             advice = _without(failure.detail)
+        except PromptRefused as refused:  # of a helper's question nothing is the caller's fault
+            outcome = outcome_of(refused)
+            advice = _without("the embedding request was refused")
         finally:
             with anyio.CancelScope(shield=True):
                 await self._record(permit, outcome)
@@ -109,7 +112,7 @@ class Reranker:
         unknown = [text for text in texts if text not in known]
         if unknown:
             call = Call(Deadline.after(self._seconds, self._clock), self._seconds, lambda: None)
-            fresh |= zip(unknown, await self._rung.embed(unknown, model, call), strict=True)
+            fresh |= zip(unknown, (await self._rung.embed(unknown, model, call)).vectors, strict=True)
             known |= fresh
         vectors = {c.number: known[c.text] for c in candidates}
         boosts = rerank(candidates, known[question], vectors)

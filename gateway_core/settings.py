@@ -8,6 +8,7 @@ with a key from the same file, and never with one from elsewhere.
 from __future__ import annotations
 
 import os
+import re
 import sys
 from collections.abc import Mapping
 from ipaddress import ip_address
@@ -95,6 +96,29 @@ def is_loopback(url: str) -> bool:
         return False
 
 
+def _origin(entry: str) -> str:
+    """An origin exactly as browsers write it; raises `ValueError` for what is none."""
+    if entry == "*" or "*" in entry:
+        raise ValueError("must name each origin; * would let every web page use your accounts")
+    if entry.lower() == "null":
+        raise ValueError("must not hold null: every sandboxed page has that origin")
+    shape = "must hold origins such as https://app.example, without a path"
+    parts = urlsplit(entry)
+    try:
+        port = parts.port
+    except ValueError:
+        raise ValueError(f"{shape}; a port is a number up to 65535") from None
+    host = (parts.hostname or "").lower()
+    rest = (parts.path, parts.query, parts.fragment)
+    if parts.scheme not in ("http", "https") or not host or any(rest) or "@" in parts.netloc:
+        raise ValueError(shape)
+    if not re.fullmatch(r"[a-z0-9._-]+|[0-9a-f:.]+", host) or entry[-1] in "?#:":
+        raise ValueError(f"{shape}; a name in other letters is written as its xn-- form")
+    shown = f"[{host}]" if ":" in host else host
+    default = {"http": 80, "https": 443}[parts.scheme]
+    return f"{parts.scheme}://{shown}" + (f":{port}" if port not in (None, default) else "")
+
+
 class _DotEnv(DotEnvSettingsSource):
     """The `.env` file, minus what would lead prompts or keys from elsewhere off this laptop.
 
@@ -109,6 +133,9 @@ class _DotEnv(DotEnvSettingsSource):
             url = found.get(name)
             if url and not is_loopback(str(url)) and not self._brings(keys, found):
                 del found[name]
+        origins = str(found.get("ai_gateway_cors_origins") or "http://localhost").split(",")
+        if not all(map(is_loopback, origins)) and not self._brings(("ai_gateway_token",), found):
+            del found["ai_gateway_cors_origins"]
         folder = found.get("ai_gateway_state_dir")
         if folder and (Path(folder) / PROVIDERS_FILE).exists():  # a table of addresses that came with the folder
             del found["ai_gateway_state_dir"]
@@ -218,6 +245,16 @@ class Settings(BaseSettings):
     ai_gateway_port: int = Field(8000, ge=0, le=65535, description="Port to listen on; 0: any free one.")
     ai_gateway_token: SecretStr | None = Field(None, description="Token every caller must send, when set.")
     ai_gateway_allowed_hosts: str = Field("", description="Further `Host` names to accept, with commas between.")
+    ai_gateway_cors_origins: str = Field(
+        "",
+        description="Origins whose pages may ask, such as `https://app.example`, with commas between; unset: none.",
+    )
+    ai_gateway_max_rpm: int = Field(
+        0, ge=0, le=100_000, description="Requests that each caller may send within any minute; 0: no limit."
+    )
+    ai_gateway_max_in_flight: int = Field(
+        0, ge=0, le=100_000, description="Requests that the server answers at a time; 0: no limit."
+    )
     ai_gateway_state_dir: Path = Field(
         default_factory=default_state_dir, description="Folder for everything we write; unset: the platform's custom."
     )
@@ -280,6 +317,11 @@ class Settings(BaseSettings):
             port = 11434 if not separator else {"http": 80, "https": 443}[scheme]
         return f"{scheme}://{host}:{port}{parts.path.rstrip('/')}"
 
+    @field_validator("ai_gateway_cors_origins")
+    @classmethod
+    def _are_origins(cls, told: str) -> str:
+        return ",".join(dict.fromkeys(_origin(entry.strip()) for entry in told.split(",") if entry.strip()))
+
     @classmethod
     def settings_customise_sources(
         cls,
@@ -322,6 +364,10 @@ class Settings(BaseSettings):
     @property
     def allowed_hosts(self) -> tuple[str, ...]:
         return tuple(h.strip().lower() for h in self.ai_gateway_allowed_hosts.split(",") if h.strip())
+
+    @property
+    def cors_origins(self) -> tuple[str, ...]:
+        return tuple(self.ai_gateway_cors_origins.split(",")) if self.ai_gateway_cors_origins else ()
 
     def cloud_key(self) -> SecretStr | None:
         """The key of the chosen cloud: its own variable, else `CLOUD_API_KEY`."""

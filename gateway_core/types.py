@@ -78,6 +78,7 @@ class Reason(StrEnum):
     CIRCUIT_OPEN = "circuit_open"
     PROBE_IN_FLIGHT = "probe_in_flight"
     COURTESY_LIMIT = "courtesy_limit"
+    BUDGET_SPENT = "budget_spent"
     LOCAL_ONLY = "local_only"
     NO_DOCUMENTS = "no_documents"
     CANNOT_CONTINUE = "cannot_continue"
@@ -99,6 +100,8 @@ class Reason(StrEnum):
     HOST_REFUSED = "host_refused"
     CROSS_SITE = "cross_site"
     TOKEN_NEEDED = "token_needed"
+    TOO_MANY_GUESSES = "too_many_guesses"
+    TOO_MANY_REQUESTS = "too_many_requests"
     SHUTTING_DOWN = "shutting_down"
     INTERNAL = "internal"
 
@@ -306,6 +309,22 @@ class Answer:
     first_token_ms: float | None = None
     total_ms: float = 0.0
     tool_calls: tuple[Mapping[str, Any], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Embeddings:
+    """One vector for each text, all by one model, so that they can be compared. `usage` is estimated where the
+    provider did not count: `notes` then says so."""
+
+    id: str
+    vectors: tuple[tuple[float, ...], ...]
+    backend: str
+    mode: str
+    model: str
+    attempts: tuple[Attempt, ...]
+    usage: Usage = Usage()
+    notes: tuple[str, ...] = ()
+    total_ms: float = 0.0
 
 
 # What `Gateway.stream` yields.

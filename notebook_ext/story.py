@@ -52,6 +52,7 @@ WHY: Mapping[str, str] = {
     "circuit_open": "left alone after failures",
     "probe_in_flight": "another request is trying whether it is back",
     "courtesy_limit": "held back so as not to strain the account",
+    "budget_spent": "today's budget is spent",
     "local_only": "only this laptop may answer",
     "no_documents": "it only quotes documents",
     "cannot_continue": "it does not go on with another's sentence",

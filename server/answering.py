@@ -16,6 +16,7 @@ from gateway_core import Done, Gateway, GatewayError, Meta, Reason
 from .attention import Attention, Closing, Ended
 from .dialects import Dialect
 from .problems import JSON_HEADERS, RequestRefused, headers_of, problem
+from .repeats import Produced
 
 LONGEST_SILENCE_BEFORE_THE_HEAD = 8.0
 SECONDS_BETWEEN_COMMENTS = 10.0
@@ -23,7 +24,7 @@ LONGEST_STANDSTILL = 300.0  # seconds a reader may take nothing at all, while a 
 BACKEND_HEADER = "x-ai-gateway-backend"
 
 
-class Answering(Response):
+class Answering(Produced):
     """Asks the gateway while the client listens. `succeeded`: a whole answer was said."""
 
     def __init__(
@@ -59,7 +60,7 @@ class Answering(Response):
                 answer = await self._gateway.ask(self._prompt, **self._options)
             except GatewayError as exc:
                 error = exc
-        error = _ended(attention) or error
+        error = ended(attention) or error
         if attention.ended is Ended.GONE:
             return
         if error is not None:
@@ -94,7 +95,7 @@ class Answering(Response):
                     error = exc
         finally:
             voice.rest()
-        error = _ended(attention) or error
+        error = ended(attention) or error
         if attention.ended is Ended.GONE:
             voice.fall_silent()
         elif error is None:
@@ -174,7 +175,7 @@ class _Voice:
         self._timer = self._loop.call_later(SECONDS_BETWEEN_COMMENTS, self._tick)
 
 
-def _ended(attention: Attention) -> GatewayError | None:
+def ended(attention: Attention) -> GatewayError | None:
     if attention.ended is Ended.STOPPED:
         return RequestRefused(Reason.SHUTTING_DOWN, "the gateway is being stopped", cure="ask again in a moment")
     return None

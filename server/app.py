@@ -20,16 +20,20 @@ from .changes import StatusFeed
 from .documentation import describe
 from .front_ends import FrontEnd, route
 from .guard import Guard, LastResort
+from .guesses import Guesses
+from .heads import Heads
+from .limits import Limited, Limits
 from .metrics import Metrics
 from .problems import RequestRefused, reply
 from .repeats import Repeats
-from .surfaces import chat_completions, messages, ollama, responses
+from .surfaces import chat_completions, embeddings, messages, ollama, responses
+from .surfaces.refusals import refusal
 
 DESCRIPTION = "GitHub Copilot, else a cloud LLM, else a local model: one answer, and always told who gave it."
 # The framework can export spans and logs of its own, with query strings and the words of errors. Ours hold neither.
 NO_TELEMETRY: Any = {"auto_configure": False, "tracing": False, "metrics": False, "logs": False}
 UNOBSERVED = {"fastapi.telemetry": None}
-SURFACES = (chat_completions, responses, messages, ollama)
+SURFACES = (chat_completions, responses, embeddings, messages, ollama)
 
 
 class Service:
@@ -39,6 +43,7 @@ class Service:
         self.settings = settings
         self.front_ends = tuple(front_ends)
         self.closing = Closing()
+        self.guesses = Guesses()
         self._given = gateway
         self._built: Gateway | None = None
         self._metrics: Metrics | None = None
@@ -108,7 +113,10 @@ def create_app(gateway: Gateway | None = None, *, front_ends: Sequence[FrontEnd]
     app.add_exception_handler(GatewayError, _told)
     app.add_exception_handler(HTTPException, _told_of_http)
     app.add_middleware(Pages, front_ends=service.front_ends)
-    app.add_middleware(Guard, settings=settings)
+    app.add_middleware(Heads)
+    limits = Limits(settings, lambda: service.gateway.clock.span())
+    app.add_middleware(Limited, limits=limits, pages=[f.name for f in service.front_ends], refuse=refusal)
+    app.add_middleware(Guard, settings=settings, guesses=service.guesses)
     app.add_middleware(LastResort)
     describe(app)
     return app

@@ -23,6 +23,7 @@ _MEANINGS = {
     413: "Too large; `detail` names the limit.",
     415: "The body is not JSON.",
     422: "The request is at fault; `field` names the part.",
+    429: "More requests, or wrong tokens, than the gateway's owner allows; `Retry-After` tells until when.",
     500: "An error of our own.",
     503: "No tier could answer; `attempts` says why, tier by tier.",
 }
@@ -47,9 +48,9 @@ def body_of(model: type[BaseModel]) -> dict[str, Any]:
     return {"requestBody": {"required": True, "content": {"application/json": {"schema": schema}}}}
 
 
-ONLY_ACCESS = answers_of(401, 403)
+ONLY_ACCESS = answers_of(401, 403, 429)
 ASKED = {
-    **answers_of(401, 403, 408, 413, 415, 422, 500, 503),
+    **answers_of(401, 403, 408, 413, 415, 422, 429, 500, 503),
     200: {
         "description": "The answer; with `stream`, the events meta, delta, segment, and one of done and error.",
         "content": {"text/event-stream": {"schema": {"type": "string"}}},
@@ -62,7 +63,7 @@ ASKED_IN_OTHER_WORDS: dict[int | str, dict[str, Any]] = {
     },
     **{
         status: {"description": _MEANINGS[status], "content": {"application/json": {}}}
-        for status in (401, 403, 408, 413, 415, 422, 500, 503)
+        for status in (401, 403, 408, 413, 415, 422, 429, 500, 503)
     },
 }
 

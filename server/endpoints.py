@@ -16,6 +16,7 @@ from .bodies import DocumentsQuery, HealthReply, Index, Query, Reply, RequestRep
 from .changes import StatusStream
 from .dialects import Plain
 from .documentation import ASKED, ONLY_ACCESS, answers_of, body_of
+from .guard import client_of
 from .intake import DOCUMENTS_LIMIT, PLAIN_LIMIT, ignored, parse, read_body, read_json
 from .metrics import MEDIA_TYPE as METRICS_TYPE
 from .problems import JSON_HEADERS, RequestRefused
@@ -107,12 +108,16 @@ async def metrics(request: Request) -> Response:
 @router.post(sign_in.PATH, response_model=None, include_in_schema=False)
 async def signing_in(request: Request) -> Response:
     """The form by which a browser shows the token, once."""
-    token = service_of(request).settings.ai_gateway_token
+    service = service_of(request)
+    token = service.settings.ai_gateway_token
     if token is None:
         return RedirectResponse("/", 303)
     body = await read_body(request, sign_in.LIMIT)
     is_https = request.headers.get("origin", "").startswith("https:")
-    return sign_in.signed_in(body, token.get_secret_value().encode(), is_https=is_https)
+    right = token.get_secret_value().encode()
+    if not await service.guesses.look(client_of(request.scope), lambda: sign_in.shows(body, right)):
+        return sign_in.form(was_wrong=True)
+    return sign_in.signed_in(right, is_https=is_https)
 
 
 @router.get("/", response_model=Index, responses=answers_of(307, 401, 403))

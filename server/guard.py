@@ -1,7 +1,8 @@
 """Who may call at all. A port on a laptop is a door that every web page can knock at.
 
 In order: the `Host` must be one of our names, exactly parsed (a foreign name that resolves to 127.0.0.1 gets nothing);
-a request made by a foreign page is refused; the token, when one is set, must be right. One place, for every path.
+a request made by a foreign page is refused, unless its origin was allowed by name; the token, when one is set, must be
+right. One place, for every path.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import hmac
 import logging
 import re
 from collections.abc import Iterable
+from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers
@@ -20,6 +22,8 @@ from gateway_core.discretion import places_of
 from gateway_core.secrets import Secret
 
 from . import sign_in
+from .cross_origin import CrossOrigin
+from .guesses import Guesses
 from .problems import ClientLeft, RequestRefused, reply
 
 log = logging.getLogger("ai_gateway.server")
@@ -54,12 +58,52 @@ def _joined(name: str, port: str | None) -> str:
     return f"{name}:{int(port)}" if port else name
 
 
+@dataclass
+class _Claims:
+    """What a request says of where it comes from, and by whose leave."""
+
+    hosts: list[str] = field(default_factory=list)
+    origins: list[str] = field(default_factory=list)
+    tokens: list[bytes] = field(default_factory=list)
+    cookies: list[bytes] = field(default_factory=list)
+    sites: set[bytes] = field(default_factory=set)
+    is_visit: bool = False
+
+    @property
+    def is_of_another_site(self) -> bool:
+        # Every program of this laptop with a page is "same-site": a link in one may lead here, it may embed nothing.
+        return b"cross-site" in self.sites or (b"same-site" in self.sites and not self.is_visit)
+
+    @classmethod
+    def of(cls, scope: Scope) -> _Claims:
+        found = cls()
+        for name, value in scope["headers"]:
+            match name:
+                case b"host":
+                    found.hosts.append(value.decode("latin-1"))
+                case b"origin":
+                    found.origins.append(value.decode("latin-1"))
+                case b"sec-fetch-site":
+                    found.sites.add(value.strip().lower())
+                case b"sec-fetch-mode":
+                    found.is_visit = value.strip().lower() == b"navigate"
+                case b"cookie":
+                    found.cookies.append(value)
+                case b"x-api-key":
+                    found.tokens.append(value)
+                case b"authorization" if value[:7].lower() == b"bearer ":
+                    found.tokens.append(value[7:].strip())
+        return found
+
+
 class Guard:
     """ASGI middleware. Refuses with a problem, before anything is read or routed."""
 
-    def __init__(self, app: ASGIApp, settings: Settings) -> None:
+    def __init__(self, app: ASGIApp, settings: Settings, guesses: Guesses) -> None:
         self._app = app
         self._hosts = Hosts(settings.allowed_hosts)
+        self._cross_origin = CrossOrigin(settings.cors_origins)
+        self._guesses = guesses
         token = settings.ai_gateway_token
         self._token = Secret(token.get_secret_value()) if token else None
         self._session = sign_in.session_of(self._token.reveal().encode()) if self._token else None
@@ -68,8 +112,16 @@ class Guard:
         if scope["type"] not in ("http", "websocket"):
             await self._app(scope, receive, send)
             return
+        claims = _Claims.of(scope)
+        foreign: str | None = None
         try:
-            self._check(scope)
+            self._check_host(claims)
+            foreign = self._foreign_origin(scope, claims)
+            if foreign is not None and (answer := self._cross_origin.preflight(scope, foreign)) is not None:
+                await answer(scope, receive, send)
+                return
+            send = self._cross_origin.marking(send, scope["path"], foreign)
+            await self._check_token(scope, claims, is_foreign=foreign is not None)
         except RequestRefused as refused:
             if scope["type"] == "websocket":
                 await send({"type": "websocket.close", "code": 1008})
@@ -79,49 +131,53 @@ class Guard:
             return
         await self._app(scope, receive, send)
 
-    def _check(self, scope: Scope) -> None:
-        hosts, origins, tokens, sessions = list[str](), list[str](), list[bytes](), list[bytes]()
-        sites, is_visit = set[bytes](), False
-        for name, value in scope["headers"]:
-            match name:
-                case b"host":
-                    hosts.append(value.decode("latin-1"))
-                case b"origin":
-                    origins.append(value.decode("latin-1"))
-                case b"sec-fetch-site":
-                    sites.add(value.strip().lower())
-                case b"sec-fetch-mode":
-                    is_visit = value.strip().lower() == b"navigate"
-                case b"cookie":
-                    sessions.append(value)
-                case b"x-api-key":
-                    tokens.append(value)
-                case b"authorization" if value[:7].lower() == b"bearer ":
-                    tokens.append(value[7:].strip())
-        if len(hosts) != 1 or not self._hosts.serves(hosts[0]):
+    def _check_host(self, claims: _Claims) -> None:
+        if len(claims.hosts) != 1 or not self._hosts.serves(claims.hosts[0]):
             raise RequestRefused(
                 Reason.HOST_REFUSED, "this Host is not one of the gateway's names",
                 cure="call it as 127.0.0.1 or localhost, or add the name to AI_GATEWAY_ALLOWED_HOSTS",
             )  # fmt: skip
-        # Every program of this laptop with a page is "same-site": a link in one may lead here, it may embed nothing.
-        is_foreign = b"cross-site" in sites or (b"same-site" in sites and not is_visit)
-        if is_foreign or len(origins) > 1 or (origins and not _is_own(origins[0], hosts[0])):
+
+    def _foreign_origin(self, scope: Scope, claims: _Claims) -> str | None:
+        """The allowed origin whose page made this request; `None`: no foreign page did. Raises if it may not."""
+        if len(claims.origins) == 1 and scope["type"] == "http":
+            origin = claims.origins[0]
+            if not _is_own(origin, claims.hosts[0]) and self._cross_origin.allows(origin, scope["path"]):
+                return origin
+        is_own = not claims.origins or (len(claims.origins) == 1 and _is_own(claims.origins[0], claims.hosts[0]))
+        if claims.is_of_another_site or not is_own:
             raise RequestRefused(
                 Reason.CROSS_SITE, "a page of another site made this request", cure="call the gateway from a program"
             )
-        if self._token is not None and scope["path"] not in OPEN_PATHS and not self._is_right(tokens, sessions):
-            raise RequestRefused(
-                Reason.TOKEN_NEEDED, "the gateway's token is missing or wrong",
-                cure="send the header Authorization: Bearer with the value of AI_GATEWAY_TOKEN",
-                headers={"www-authenticate": "Bearer"},
-            )  # fmt: skip
+        return None
 
-    def _is_right(self, tokens: Iterable[bytes], cookies: Iterable[bytes]) -> bool:
+    async def _check_token(self, scope: Scope, claims: _Claims, *, is_foreign: bool) -> None:
+        if self._token is None or scope["path"] in OPEN_PATHS:
+            return
+        if not is_foreign and self._has_session(claims.cookies):
+            return
+        if claims.tokens and await self._guesses.look(client_of(scope), lambda: self._is_right(claims.tokens)):
+            return
+        raise RequestRefused(
+            Reason.TOKEN_NEEDED, "the gateway's token is missing or wrong",
+            cure="send the header Authorization: Bearer with the value of AI_GATEWAY_TOKEN",
+            headers={"www-authenticate": "Bearer"},
+        )  # fmt: skip
+
+    def _is_right(self, tokens: Iterable[bytes]) -> bool:
         assert self._token is not None
+        right = self._token.reveal().encode()
+        return sum(hmac.compare_digest(token, right) for token in tokens) > 0  # none is left out, whichever is right
+
+    def _has_session(self, cookies: Iterable[bytes]) -> bool:
         assert self._session is not None
-        rights = [hmac.compare_digest(token, self._token.reveal().encode()) for token in tokens]
-        rights += [hmac.compare_digest(sign_in.session_in(cookie), self._session) for cookie in cookies]
-        return any(rights)
+        return sum(hmac.compare_digest(sign_in.session_in(cookie), self._session) for cookie in cookies) > 0
+
+
+def client_of(scope: Scope) -> tuple[str, int]:
+    """Address and port of the connection; empty where there is none to tell (a Unix socket)."""
+    host, port = scope.get("client") or ("", 0)
+    return str(host), int(port or 0)
 
 
 def _wants_page(scope: Scope) -> bool:

@@ -26,6 +26,8 @@ _KINDS: Mapping[Reason, tuple[int, str]] = {
     Reason.UNSUPPORTED_MEDIA_TYPE: (415, "The body must be JSON"),
     Reason.INVALID_REQUEST: (422, "The request is not valid"),
     Reason.KEY_REUSED: (422, "This key belongs to another request"),
+    Reason.TOO_MANY_REQUESTS: (429, "Too many requests"),
+    Reason.TOO_MANY_GUESSES: (429, "Too many wrong tokens"),
     Reason.SHUTTING_DOWN: (503, "The gateway is being stopped"),
 }
 _RETRY_AFTER = {Reason.SHUTTING_DOWN: 5.0}
@@ -42,6 +44,7 @@ class RequestRefused(GatewayError):
         field: str | None = None,
         cure: str = "",
         headers: Mapping[str, str] | None = None,
+        retry_after: float | None = None,
     ) -> None:
         super().__init__(detail)
         self.reason = reason
@@ -49,6 +52,7 @@ class RequestRefused(GatewayError):
         self.field = field
         self.cure = cure
         self.headers = dict(headers or {})
+        self.retry_after = _RETRY_AFTER.get(reason) if retry_after is None else retry_after
 
 
 class ClientLeft(Exception):
@@ -68,7 +72,7 @@ def problem(error: BaseException) -> dict[str, Any]:
         "code": str(error.reason),
         "attempts": [],
         "cure": error.cure,
-        "retry_after": _RETRY_AFTER.get(error.reason),
+        "retry_after": error.retry_after,
     }
     if error.field is not None:
         told["field"] = error.field

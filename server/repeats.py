@@ -18,7 +18,6 @@ from starlette.types import Message, Receive, Scope, Send
 
 from gateway_core import Reason
 
-from .answering import Answering
 from .attention import Attention
 from .problems import RequestRefused
 
@@ -30,6 +29,12 @@ LONGEST_REPLY = 16_000_000
 LONGEST_KEY = 255
 
 
+class Produced(Response):
+    """A reply that is made while it is said. `succeeded`: it was said whole."""
+
+    succeeded: bool
+
+
 class Repeats:
     """Replies by path and key. `span` is a clock that also runs while the laptop sleeps."""
 
@@ -37,7 +42,7 @@ class Repeats:
         self._span = span
         self._known: OrderedDict[tuple[str, str], _Performance] = OrderedDict()
 
-    def once(self, scope: Scope, key: str | None, body: bytes, answering: Answering) -> Response:
+    def once(self, scope: Scope, key: str | None, body: bytes, answering: Produced) -> Response:
         """The reply to this request, or to the one it repeats. Without a key: just `answering`."""
         if key is None:
             return answering
@@ -80,7 +85,7 @@ class _Performance:
     """One reply, produced once, as the messages it consists of."""
 
     def __init__(
-        self, answering: Answering, scope: Scope, digest: bytes, on_end: Callable[[_Performance], None]
+        self, answering: Produced, scope: Scope, digest: bytes, on_end: Callable[[_Performance], None]
     ) -> None:
         self.digest = digest
         self.messages: list[Message] = []

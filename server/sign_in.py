@@ -51,11 +51,14 @@ def form(*, was_wrong: bool = False) -> Response:
     return HTMLResponse(_FORM % told, 401, {**_HEADERS, "www-authenticate": "Bearer"})
 
 
-def signed_in(body: bytes, token: bytes, *, is_https: bool) -> Response:
-    """To the page with the cookie, or the form again."""
+def shows(body: bytes, token: bytes) -> bool:
+    """Whether the form was sent with the right token."""
     sent = parse_qs(body.decode("utf-8", "replace")).get("token", [""])[0].strip()
-    if not hmac.compare_digest(sent.encode(), token):
-        return form(was_wrong=True)
+    return hmac.compare_digest(sent.encode(), token)
+
+
+def signed_in(token: bytes, *, is_https: bool) -> Response:
+    """To the page, with the cookie."""
     response = RedirectResponse("/", 303, _HEADERS)
     response.set_cookie(COOKIE, session_of(token).decode(), httponly=True, samesite="strict", secure=is_https)
     return response

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from ..deadline import Deadline
 from ..types import Chunk, Prompt, Reason
+from .vectors import Embedded
 
 
 @dataclass(slots=True)
@@ -134,11 +135,14 @@ class Tier(Protocol):
     async def aclose(self) -> None: ...
 
 
+@runtime_checkable
 class Embedder(Protocol):
     """A rung that can also turn texts into vectors. `leaves_laptop`, `identity`, `address` are as for a `Tier`."""
 
     @property
     def backend(self) -> str: ...
+    @property
+    def mode(self) -> str: ...
     @property
     def identity(self) -> str | None: ...
     @property
@@ -152,8 +156,14 @@ class Embedder(Protocol):
         """The model that would embed; `None` when there is none. Never fetches one. Raises only a `TierFailed`."""
         ...
 
-    async def embed(self, texts: Sequence[str], model: str, call: Call) -> list[tuple[float, ...]]:
-        """One vector for each text, all of the same length. Raises only a `TierFailed`."""
+    async def embed(
+        self, texts: Sequence[str], model: str, call: Call, *, dimensions: int | None = None, truncate: bool = True
+    ) -> Embedded:
+        """One vector for each text, all of the same length. Raises only `PromptRefused` or a `TierFailed`.
+
+        `dimensions` is a wish that a model may not know. `truncate`: a text that is too long for the model is
+        shortened where the service offers that, instead of refused.
+        """
         ...
 
 

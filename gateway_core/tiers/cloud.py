@@ -19,14 +19,14 @@ from ..clock import Clock
 from ..errors import GatewayError, RateLimited, TierBroken, TierFailed, TierUnavailable
 from ..secrets import Secret, identity_of, state_salt
 from ..settings import PROVIDER_KEYS, Settings, is_loopback
-from ..types import Chunk, Prompt, Reason
+from ..types import Chunk, Message, Prompt, Reason
 from .base import Call, Missing, TierDefaults, TierInfo
 from .complaints import Complaint, Cures, Kind, complaint_of, failure_from, failure_in_stream
 from .http import Client, Http, Reply, open_stream, portal, retry_after
 from .lessons import Lessons, choose_instead
 from .openai_wire import as_bytes, chat_body, droppable, read_chat
 from .providers import Provider, load_providers
-from .vectors import CLOUD_MODELS, LONGEST_REPLY, vectors_of
+from .vectors import CLOUD_MODELS, LONGEST_REPLY, Embedded, embedded_of
 
 log = logging.getLogger("ai_gateway")
 
@@ -121,26 +121,33 @@ class CloudTier(TierDefaults):
     async def embedding_model(self, wanted: str | None) -> str | None:
         return wanted or CLOUD_MODELS.get(self.provider.name)
 
-    async def embed(self, texts: Sequence[str], model: str, call: Call) -> list[tuple[float, ...]]:
+    async def embed(
+        self, texts: Sequence[str], model: str, call: Call, *, dimensions: int | None = None, truncate: bool = True
+    ) -> Embedded:
         client = self._the_client()
+        body: dict[str, Any] = {"model": model, "input": list(texts), "encoding_format": "float"}
+        if dimensions is not None:
+            body["dimensions"] = dimensions
         request = client.build_request(
             "POST",
             f"{self.base_url}/embeddings",
-            content=as_bytes({"model": model, "input": list(texts), "encoding_format": "float"}),
+            content=as_bytes(body),
             headers={**self._headers(), "content-type": "application/json"},
         )
         async with open_stream(client, request, call, tier=self.backend) as reply:
             if reply.status >= 400:
                 wait = retry_after(reply.headers, self._clock.wall())
                 complaint = complaint_of(reply.status, await reply.error_text(), wait)
-                failure = failure_from(self.backend, complaint, self._cures(), prompt=Prompt(()), billed=False)
-                raise _as_tier_failure(failure, self.backend)
+                asked = Prompt(tuple(Message("user", text) for text in texts))
+                raise failure_from(self.backend, complaint, self._cures(), prompt=asked, billed=False)
             found = await reply.json(LONGEST_REPLY)
         rows = found.get("data") if isinstance(found, dict) else None
         if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
             rows = []
         rows = sorted(rows, key=lambda row: row["index"] if isinstance(row.get("index"), int) else 0)
-        return vectors_of(self.backend, [row.get("embedding") for row in rows], len(texts))
+        used = found.get("usage") if isinstance(found, dict) else None
+        tokens = used.get("prompt_tokens") if isinstance(used, dict) else None
+        return await embedded_of(self.backend, [row.get("embedding") for row in rows], len(texts), tokens)
 
     async def info(self) -> TierInfo:
         if self.missing() is None and self._may_look_up:
@@ -312,13 +319,6 @@ class CloudTier(TierDefaults):
 
     def _ids(self) -> list[str]:
         return [name for row in self._rows or () if (name := self._id_of(row))]
-
-
-def _as_tier_failure(failure: GatewayError, tier: str) -> TierFailed:
-    """Of a helper's question nothing is the caller's fault."""
-    if isinstance(failure, TierFailed):
-        return failure
-    return TierUnavailable(tier, "the embedding request was refused", reason=Reason.UNSUPPORTED)
 
 
 def build_cloud(settings: Settings, clock: Clock, http: Http) -> CloudTier:

@@ -26,7 +26,7 @@ from .local_queue import FRESH, LocalQueue
 from .ollama_wire import TIER, ModelFacts, answer, chat_body, error_words, failure, load_body
 from .openai_wire import as_bytes
 from .token_estimate import estimated_tokens, fitting_chars, overflow
-from .vectors import vectors_of
+from .vectors import LONGEST_REPLY, Embedded, embedded_of
 
 MODE = "ollama"
 LOOKS_LAST = 20.0  # seconds for which the list of models is believed
@@ -146,10 +146,15 @@ class OllamaTier(TierDefaults):
     async def embedding_model(self, wanted: str | None) -> str | None:
         return local_models.embedding_model((await self._looked(self._look_within)).models, wanted)
 
-    async def embed(self, texts: Sequence[str], model: str, call: Call) -> list[tuple[float, ...]]:
+    async def embed(
+        self, texts: Sequence[str], model: str, call: Call, *, dimensions: int | None = None, truncate: bool = True
+    ) -> Embedded:
         call.sent()
-        found = await self._post("/api/embed", {"model": model, "input": list(texts), "truncate": True})
-        return vectors_of(TIER, found.get("embeddings"), len(texts))
+        body: dict[str, Any] = {"model": model, "input": list(texts), "truncate": truncate}
+        if dimensions is not None:
+            body["dimensions"] = dimensions
+        found = await self._post("/api/embed", body)
+        return await embedded_of(TIER, found.get("embeddings"), len(texts), found.get("prompt_eval_count"))
 
     async def warm(self) -> bool:
         """Have the model loaded before it is needed; true when it is. Never raises a `TierFailed`."""
@@ -337,7 +342,7 @@ class OllamaTier(TierDefaults):
             return {}  # servers that only speak like Ollama may not have it
         if reply.status != 200:
             raise failure(reply.status, error_words(await reply.error_text()), _NOTHING, 0)
-        found = await reply.json(LOOK_LIMIT)
+        found = await reply.json(LONGEST_REPLY if path == "/api/embed" else LOOK_LIMIT)
         if not isinstance(found, dict) or (path == "/api/tags" and "models" not in found):
             raise self._not_ollama()
         return found

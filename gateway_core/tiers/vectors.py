@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-import math
+import asyncio
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from ..errors import TierBroken
 from ..types import Reason
 
 MOST_DIMENSIONS = 16_384
+LARGEST = 3.4e38  # what 32 bits hold: clients are sent no more
+FEW = 8  # texts whose vectors are read between two events of the loop
 LONGEST_REPLY = 32 * 1024 * 1024
 
 # The small embedding model of each cloud that has one.
@@ -18,6 +21,22 @@ CLOUD_MODELS = {
     "mistral": "mistral-embed",
     "gemini": "gemini-embedding-001",
 }
+
+
+@dataclass(frozen=True, slots=True)
+class Embedded:
+    """One vector for each text, and the tokens of all of them as the provider counted them."""
+
+    vectors: list[tuple[float, ...]]
+    tokens: int | None = None
+
+
+async def embedded_of(tier: str, rows: Any, expected: int, tokens: Any) -> Embedded:
+    """As `vectors_of`; many are read in a thread."""
+    counted = tokens if type(tokens) is int and tokens >= 0 else None
+    if expected <= FEW:
+        return Embedded(vectors_of(tier, rows, expected), counted)
+    return Embedded(await asyncio.to_thread(vectors_of, tier, rows, expected), counted)
 
 
 def vectors_of(tier: str, rows: Any, expected: int) -> list[tuple[float, ...]]:
@@ -30,6 +49,8 @@ def vectors_of(tier: str, rows: Any, expected: int) -> list[tuple[float, ...]]:
 
 
 def _vector(row: Any) -> tuple[float, ...]:
-    if not isinstance(row, list) or not all(type(value) in (int, float) and math.isfinite(value) for value in row):
+    if not isinstance(row, list) or not all(
+        type(value) in (int, float) and -LARGEST < value < LARGEST for value in row
+    ):
         return ()
     return tuple(map(float, row))

@@ -49,7 +49,7 @@ def test_the_bodies_are_described_field_by_field():
 def test_the_statuses_of_asking_are_documented(path):
     replies = description()["paths"][path]["post"]["responses"]
 
-    assert set(replies) == {"200", "401", "403", "408", "413", "415", "422", "500", "503"}
+    assert set(replies) == {"200", "401", "403", "408", "413", "415", "422", "429", "500", "503"}
     assert set(replies["200"]["content"]) == {"application/json", "text/event-stream"}
 
 
