@@ -1,10 +1,10 @@
 // Ask AI Gateway from C# (.NET 6 or newer), without a package.
 //
-//     dotnet run Client.cs                        a short tour (.NET 10; before it, in a project: see README.md)
-//     dotnet run Client.cs query "Why is the sky blue?"
-//     dotnet run Client.cs stream "Why is the sky blue?"
-//     dotnet run Client.cs rag FILE "What does it say about refunds?"
-//     dotnet run Client.cs health
+//     dotnet run Client.cs                           a short tour (.NET 10; before it, in a project: see README.md)
+//     dotnet run Client.cs -- query "Why is the sky blue?"
+//     dotnet run Client.cs -- stream "Why is the sky blue?"
+//     dotnet run Client.cs -- rag FILE "What does it say about refunds?"
+//     dotnet run Client.cs -- health
 //
 // AI_GATEWAY_URL says where the gateway is (http://127.0.0.1:8000), AI_GATEWAY_TOKEN is its token, if it wants one.
 // The answer goes to standard output; who gave it, and what went wrong, to standard error.
@@ -40,27 +40,21 @@ static class Client
         Timeout = TimeSpan.FromSeconds(Patience),
     };
 
-    static async Task Query(string prompt)
-    {
-        using (var reply = await Ask("/ai/query", body => body.WriteString("prompt", prompt)))
-        {
-            Say(Text(reply.RootElement, "response") + "\n");
-            Note(AnsweredBy(reply.RootElement));
-        }
-    }
+    static Task Query(string prompt) => Tell("/ai/query", body => body.WriteString("prompt", prompt));
 
-    static async Task Rag(Action<Utf8JsonWriter> document, string question)
+    static Task Rag(Action<Utf8JsonWriter> document, string question) => Tell("/ai/query/rag", body =>
     {
-        Action<Utf8JsonWriter> fields = body =>
-        {
-            body.WriteString("prompt", question);
-            body.WriteStartArray("documents");
-            body.WriteStartObject();
-            document(body);
-            body.WriteEndObject();
-            body.WriteEndArray();
-        };
-        using (var reply = await Ask("/ai/query/rag", fields))
+        body.WriteString("prompt", question);
+        body.WriteStartArray("documents");
+        body.WriteStartObject();
+        document(body);
+        body.WriteEndObject();
+        body.WriteEndArray();
+    });
+
+    static async Task Tell(string path, Action<Utf8JsonWriter> fields)
+    {
+        using (var reply = await Ask(path, fields))
         {
             Say(Text(reply.RootElement, "response") + "\n");
             foreach (var source in reply.RootElement.GetProperty("details").GetProperty("sources").EnumerateArray())
@@ -75,7 +69,7 @@ static class Client
     {
         using (var reply = await Ask("/health", null))
             foreach (var field in reply.RootElement.EnumerateObject())
-                Say($"{field.Name}: {(field.Value.ValueKind == JsonValueKind.String ? field.Value.GetString() : field.Value.GetRawText())}\n");
+                Say($"{field.Name}: {field.Value.GetRawText().Trim('"')}\n");
     }
 
     /// <summary>Show the answer as it grows. Only `done` makes it whole: a stream that just ends was cut.</summary>

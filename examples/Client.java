@@ -10,30 +10,15 @@
 // The answer goes to standard output; who gave it, and what went wrong, to standard error.
 // Exit code: 0 answered, 2 wrong usage, 3 no answer or one that was cut.
 
-import java.io.BufferedReader;
-import java.io.FileDescriptor;
-import java.io.FileOutputStream;
-import java.io.IOException;
-import java.io.InputStream;
-import java.io.InputStreamReader;
-import java.io.PrintStream;
+import java.io.*;
 import java.math.BigDecimal;
 import java.net.URI;
-import java.net.http.HttpClient;
-import java.net.http.HttpRequest;
-import java.net.http.HttpResponse;
+import java.net.http.*;
 import java.nio.charset.StandardCharsets;
-import java.nio.file.Files;
-import java.nio.file.InvalidPathException;
-import java.nio.file.Path;
+import java.nio.file.*;
 import java.time.Duration;
-import java.util.ArrayList;
-import java.util.Base64;
-import java.util.LinkedHashMap;
-import java.util.List;
-import java.util.Map;
-import java.util.concurrent.CompletableFuture;
-import java.util.concurrent.TimeUnit;
+import java.util.*;
+import java.util.concurrent.*;
 import java.util.regex.Pattern;
 import java.util.stream.Collectors;
 
@@ -52,26 +37,23 @@ public class Client {
 
     /** The message says what is wrong with the call. */
     static class WrongUsage extends RuntimeException {
-        WrongUsage(String message) {
-            super(message);
-        }
+        WrongUsage(String message) { super(message); }
     }
 
     /** There is no answer, or half of one. The message says why, and what to do. */
     static class NoAnswer extends RuntimeException {
-        NoAnswer(String message) {
-            super(message);
-        }
+        NoAnswer(String message) { super(message); }
     }
 
     static void query(String prompt) {
-        var reply = ask("/ai/query", Map.of("prompt", prompt));
-        say(text(reply, "response") + "\n");
-        note(answeredBy(reply));
+        tell(ask("/ai/query", Map.of("prompt", prompt)));
     }
 
     static void rag(Map<String, Object> document, String question) {
-        var reply = ask("/ai/query/rag", Map.of("prompt", question, "documents", List.of(document)));
+        tell(ask("/ai/query/rag", Map.of("prompt", question, "documents", List.of(document))));
+    }
+
+    static void tell(Map<String, Object> reply) {
         say(text(reply, "response") + "\n");
         for (var source : list(object(reply, "details"), "sources")) {
             if (source.get("cited").equals(true)) {
@@ -271,21 +253,16 @@ public class Client {
     }
 
     static void run(List<String> given) {
-        var command = given.isEmpty() ? "" : given.get(0) + " " + given.size();
         if (!URL.startsWith("http://") && !URL.startsWith("https://")) {
             throw new WrongUsage("AI_GATEWAY_URL has to begin with http:// or https://");
-        } else if (given.isEmpty()) {
-            tour();
-        } else if (command.equals("health 1")) {
-            health();
-        } else if (command.equals("query 2")) {
-            query(given.get(1));
-        } else if (command.equals("stream 2")) {
-            stream(given.get(1));
-        } else if (command.equals("rag 3")) {
-            rag(documentOf(given.get(1)), given.get(2));
-        } else {
-            throw new WrongUsage(USAGE);
+        }
+        switch (given.isEmpty() ? "tour" : given.get(0) + " " + given.size()) {
+            case "tour": tour(); break;
+            case "health 1": health(); break;
+            case "query 2": query(given.get(1)); break;
+            case "stream 2": stream(given.get(1)); break;
+            case "rag 3": rag(documentOf(given.get(1)), given.get(2)); break;
+            default: throw new WrongUsage(USAGE);
         }
     }
 
@@ -308,7 +285,7 @@ public class Client {
  * What is not JSON, or nested deeper than 500, is an IllegalArgumentException that names the place.
  */
 final class Json {
-    private static final Pattern NUMBER = Pattern.compile("-?(?:0|[1-9][0-9]*)(?:\\.[0-9]+)?(?:[eE][+-]?[0-9]+)?");
+    private static final Pattern NUMBER = Pattern.compile("-?(0|[1-9][0-9]*)([.][0-9]+)?([eE][+-]?[0-9]+)?");
     private final String text;
     private int at;
     private int depth;
@@ -320,19 +297,17 @@ final class Json {
     static Object read(String text) {
         var json = new Json(text);
         var value = json.value();
-        if (json.at < text.length()) {
-            throw json.wrong();
-        }
+        json.check(json.at == text.length());
         return value;
     }
 
     @SuppressWarnings("unchecked")
     static Map<String, Object> object(String text) {
         var value = read(text);
-        if (!(value instanceof Map)) {
-            throw new IllegalArgumentException("a JSON object was expected");
+        if (value instanceof Map) {
+            return (Map<String, Object>) value;
         }
-        return (Map<String, Object>) value;
+        throw new IllegalArgumentException("this is JSON, but not an object");
     }
 
     static String write(Object value) {
@@ -342,157 +317,123 @@ final class Json {
                     .collect(Collectors.joining(",", "{", "}"));
         } else if (value instanceof List) {
             return ((List<?>) value).stream().map(Json::write).collect(Collectors.joining(",", "[", "]"));
-        } else if (value instanceof CharSequence) {
-            return quoted(value.toString());
         }
-        return String.valueOf(value); // a number, true, false, null
+        return value instanceof String ? quoted((String) value) : String.valueOf(value);
     }
 
     /** ASCII only; a pair of surrogates becomes a pair of escapes. */
     private static String quoted(String plain) {
         var out = new StringBuilder("\"");
         for (char c : plain.toCharArray()) {
-            if (c == '"' || c == '\\') {
-                out.append('\\').append(c);
-            } else if (c < ' ' || c > '~') {
-                out.append(String.format("\\u%04x", (int) c));
-            } else {
-                out.append(c);
-            }
+            boolean isPlain = c >= ' ' && c <= '~' && c != '"' && c != '\\';
+            out.append(isPlain ? String.valueOf(c) : String.format("\\u%04x", (int) c));
         }
         return out.append('"').toString();
     }
 
     private Object value() {
-        if (++depth > 500) {
-            throw wrong();
-        }
-        space();
+        check(++depth <= 500);
+        skipSpace();
         Object value;
-        if (take('{')) {
+        if (takes("{")) {
             value = members();
-        } else if (take('[')) {
+        } else if (takes("[")) {
             value = items();
-        } else if (take('"')) {
+        } else if (takes("\"")) {
             value = string();
-        } else if (takeWord("true")) {
-            value = true;
-        } else if (takeWord("false")) {
-            value = false;
-        } else if (takeWord("null")) {
+        } else if (takes("null")) {
             value = null;
         } else {
-            value = number();
+            value = takes("true") ? Boolean.TRUE : takes("false") ? Boolean.FALSE : number();
         }
-        space();
+        skipSpace();
         depth--;
         return value;
     }
 
     private Map<String, Object> members() {
         var members = new LinkedHashMap<String, Object>();
-        space();
-        if (take('}')) {
+        skipSpace();
+        if (takes("}")) {
             return members;
         }
         do {
-            space();
-            expect('"');
+            skipSpace();
+            check(takes("\""));
             var name = string();
-            space();
-            expect(':');
+            skipSpace();
+            check(takes(":"));
             members.put(name, value());
-        } while (take(','));
-        expect('}');
+        } while (takes(","));
+        check(takes("}"));
         return members;
     }
 
     private List<Object> items() {
-        var items = new ArrayList<>();
-        space();
-        if (take(']')) {
+        var items = new ArrayList<Object>();
+        skipSpace();
+        if (takes("]")) {
             return items;
         }
         do {
             items.add(value());
-        } while (take(','));
-        expect(']');
+        } while (takes(","));
+        check(takes("]"));
         return items;
     }
 
     private String string() {
         var out = new StringBuilder();
-        while (!take('"')) {
+        while (!takes("\"")) {
             char c = next();
-            if (c < ' ') {
-                throw wrong();
-            }
-            out.append(c == '\\' ? escaped() : c);
+            check(c >= ' ');
+            out.append(c == '\\' ? escaped(next()) : c);
         }
         return out.toString();
     }
 
-    private char escaped() {
-        char c = next();
+    private char escaped(char c) {
         if (c == 'u') {
             int code = 0;
             for (int i = 0; i < 4; i++) {
                 int digit = "0123456789abcdef".indexOf(Character.toLowerCase(next()));
-                if (digit < 0) {
-                    throw wrong();
-                }
+                check(digit >= 0);
                 code = code * 16 + digit;
             }
             return (char) code;
         }
         int which = "\"\\/bfnrt".indexOf(c);
-        if (which < 0) {
-            throw wrong();
-        }
+        check(which >= 0);
         return "\"\\/\b\f\n\r\t".charAt(which);
     }
 
     private BigDecimal number() {
         var number = NUMBER.matcher(text).region(at, text.length());
-        if (!number.lookingAt()) {
-            throw wrong();
-        }
+        check(number.lookingAt());
         at = number.end();
         return new BigDecimal(number.group());
     }
 
-    private void space() {
+    private void skipSpace() {
         while (at < text.length() && " \t\n\r".indexOf(text.charAt(at)) >= 0) {
             at++;
         }
     }
 
-    private boolean take(char wanted) {
-        boolean isThere = at < text.length() && text.charAt(at) == wanted;
-        at += isThere ? 1 : 0;
-        return isThere;
-    }
-
-    private boolean takeWord(String word) {
+    private boolean takes(String word) {
         boolean isThere = text.startsWith(word, at);
         at += isThere ? word.length() : 0;
         return isThere;
     }
 
-    private void expect(char wanted) {
-        if (!take(wanted)) {
-            throw wrong();
-        }
-    }
-
     private char next() {
-        if (at >= text.length()) {
-            throw wrong();
-        }
+        check(at < text.length());
         return text.charAt(at++);
     }
 
-    private IllegalArgumentException wrong() {
-        return new IllegalArgumentException("this is not JSON at character " + at);
+    private void check(boolean isRight) {
+        if (!isRight) {
+            throw new IllegalArgumentException("this is not JSON at character " + at);
+        }
     }
 }

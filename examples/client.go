@@ -47,10 +47,13 @@ type (
 func (e wrongUsage) Error() string { return string(e) }
 func (e noAnswer) Error() string   { return string(e) }
 
-type reply struct {
-	Response string
-	State    string
-	Details  struct {
+// message is whatever the gateway says: a reply, an event of a stream, or an application/problem+json.
+type message struct {
+	Response, State               string
+	Backend, Text, Reason, Action string
+	Title, Code, Detail, Cure     string
+	Attempts                      []struct{ Backend, Outcome, Reason string }
+	Details                       struct {
 		FinishReason string `json:"finish_reason"`
 		Segments     []struct{ Backend string }
 		Sources      []struct {
@@ -61,37 +64,26 @@ type reply struct {
 	}
 }
 
-// problem is what application/problem+json holds.
-type problem struct {
-	Title, Code, Detail, Cure string
-	Attempts                  []struct{ Backend, Outcome, Reason string }
-}
-
-// event is any of meta, delta and segment.
-type event struct{ Backend, Text, Reason, Action string }
-
 func query(prompt string) error {
-	var answer reply
-	if err := ask("/ai/query", fields{"prompt": prompt}, &answer); err != nil {
-		return err
-	}
-	fmt.Println(answer.Response)
-	note(answer.answeredBy())
-	return nil
+	return tell("/ai/query", fields{"prompt": prompt})
 }
 
 func rag(document fields, question string) error {
-	var answer reply
-	if err := ask("/ai/query/rag", fields{"prompt": question, "documents": []fields{document}}, &answer); err != nil {
+	return tell("/ai/query/rag", fields{"prompt": question, "documents": []fields{document}})
+}
+
+func tell(path string, body fields) error {
+	var reply message
+	if err := ask(path, body, &reply); err != nil {
 		return err
 	}
-	fmt.Println(answer.Response)
-	for _, source := range answer.Details.Sources {
+	fmt.Println(reply.Response)
+	for _, source := range reply.Details.Sources {
 		if source.Cited {
 			fmt.Printf("[%d] %s, characters %d to %d\n", source.N, source.Document, source.Start, source.End)
 		}
 	}
-	note(answer.answeredBy())
+	note(reply.answeredBy())
 	return nil
 }
 
@@ -118,14 +110,43 @@ func stream(prompt string) error {
 		return err
 	}
 	defer body.Close()
-	lines, name, data, writer := bufio.NewReader(body), "", "", ""
+	lines, writer := bufio.NewReader(body), ""
 	for {
-		line, err := lines.ReadString('\n')
+		name, event, err := next(lines)
 		if err != nil {
 			return noAnswer("\nThe answer was cut: the stream ended without its end mark.\n" +
 				"Cure: ask again; the text above is not whole")
 		}
-		// An empty line ends an event; a line that begins with ":" is a comment.
+		switch name {
+		case "meta":
+			writer = event.Backend
+		case "delta":
+			fmt.Print(event.Text)
+		case "segment":
+			brokeOff := fmt.Sprintf("\n[%s broke off (%s): ", writer, event.Reason)
+			writer = event.Backend
+			if event.Action == "restart" { // what was shown is void, and standard output has to say so
+				fmt.Printf("%sdiscard the text above, %s starts anew]\n", brokeOff, writer)
+			} else {
+				note(fmt.Sprintf("%s%s goes on]", brokeOff, writer))
+			}
+		case "error":
+			return noAnswer("\n" + event.explained())
+		case "done":
+			fmt.Println()
+			note(event.answeredBy())
+			return nil
+		}
+	}
+}
+
+// next reads one server-sent event. An empty line ends it; a line that begins with ":" is a comment.
+func next(lines *bufio.Reader) (name string, event message, err error) {
+	for data := ""; ; {
+		line, err := lines.ReadString('\n')
+		if err != nil {
+			return "", event, err
+		}
 		line = strings.TrimRight(line, "\r\n")
 		field, value, _ := strings.Cut(line, ":")
 		switch {
@@ -134,46 +155,10 @@ func stream(prompt string) error {
 		case field == "data":
 			data += value
 		case line == "" && data != "":
-			if isEnd, err := show(name, []byte(data), &writer); isEnd || err != nil {
-				return err
-			}
-			name, data = "", ""
+			err = json.Unmarshal([]byte(data), &event)
+			return name, event, err
 		}
 	}
-}
-
-// show tells one event; `writer` is the tier whose text is shown.
-func show(name string, data []byte, writer *string) (isEnd bool, err error) {
-	var e event
-	var trouble problem
-	var answer reply
-	switch name {
-	case "meta":
-		err = json.Unmarshal(data, &e)
-		*writer = e.Backend
-	case "delta":
-		err = json.Unmarshal(data, &e)
-		fmt.Print(e.Text)
-	case "segment":
-		err = json.Unmarshal(data, &e)
-		brokeOff := fmt.Sprintf("\n[%s broke off (%s): ", *writer, e.Reason)
-		*writer = e.Backend
-		if e.Action == "restart" { // what was shown is void, and standard output has to say so
-			fmt.Printf("%sdiscard the text above, %s starts anew]\n", brokeOff, *writer)
-		} else {
-			note(fmt.Sprintf("%s%s goes on]", brokeOff, *writer))
-		}
-	case "error":
-		if err = json.Unmarshal(data, &trouble); err == nil {
-			err = noAnswer("\n" + trouble.String())
-		}
-	case "done":
-		err = json.Unmarshal(data, &answer)
-		fmt.Println()
-		note(answer.answeredBy())
-		return true, err
-	}
-	return false, err
 }
 
 func ask(path string, body fields, into any) error {
@@ -218,11 +203,11 @@ func send(path string, body fields, mediaType string) (io.ReadCloser, error) {
 	}
 	defer response.Body.Close()
 	if kind == "application/problem+json" {
-		var trouble problem
-		if err := read(response.Body, &trouble); err != nil {
+		var problem message
+		if err := read(response.Body, &problem); err != nil {
 			return nil, err
 		}
-		return nil, noAnswer(trouble.String())
+		return nil, noAnswer(problem.explained())
 	}
 	return nil, noAnswer("What answers at " + base + " is not AI Gateway. Set AI_GATEWAY_URL to where it runs.")
 }
@@ -232,26 +217,26 @@ func nobody() error {
 		`. Is the gateway running? Start it with "ai-gateway serve", or set AI_GATEWAY_URL.`)
 }
 
-// String says what happened, at which tier, and what helps.
-func (p problem) String() string {
-	lines := []string{fmt.Sprintf("%s (%s)", p.Title, p.Code), p.Detail}
-	for _, a := range p.Attempts {
-		lines = append(lines, fmt.Sprintf("  %s %s: %s", a.Backend, a.Outcome, or(a.Reason, "-")))
+// explained says what happened, at which tier, and what helps.
+func (m message) explained() string {
+	lines := []string{fmt.Sprintf("%s (%s)", m.Title, m.Code), m.Detail}
+	for _, tier := range m.Attempts {
+		lines = append(lines, fmt.Sprintf("  %s %s: %s", tier.Backend, tier.Outcome, or(tier.Reason, "-")))
 	}
-	if p.Cure != "" {
-		lines = append(lines, "Cure: "+p.Cure)
+	if m.Cure != "" {
+		lines = append(lines, "Cure: "+m.Cure)
 	}
 	return strings.Join(lines, "\n")
 }
 
-func (r reply) answeredBy() string {
+func (m message) answeredBy() string {
 	var writers []string
-	for _, segment := range r.Details.Segments {
+	for _, segment := range m.Details.Segments {
 		writers = append(writers, segment.Backend)
 	}
 	// The finishes "length" and "content_filter" are answers cut short.
 	return fmt.Sprintf("[answered by %s; finish: %s; Copilot's circuit: %s]",
-		strings.Join(writers, ", then "), r.Details.FinishReason, r.State)
+		strings.Join(writers, ", then "), m.Details.FinishReason, m.State)
 }
 
 func note(text string) { fmt.Fprintln(os.Stderr, text) }
@@ -274,49 +259,43 @@ func documentOf(file string) (fields, error) {
 
 func tour() error {
 	policy := fields{"name": "policy.txt", "text": "Customers may return items within 30 days. Later there are no refunds."}
-	steps := []struct {
-		title string
-		show  func() error
-	}{
-		{"health", health},
-		{"query", func() error { return query("Why is the sky blue? Answer in one sentence.") }},
-		{"rag", func() error { return rag(policy, "How long may customers return items?") }},
-		{"stream", func() error { return stream("Tell me about lighthouses in two sentences.") }},
+	fmt.Println("== health ==")
+	err := health()
+	if err == nil {
+		fmt.Println("\n== query ==")
+		err = query("Why is the sky blue? Answer in one sentence.")
 	}
-	for i, step := range steps {
-		if i > 0 {
-			fmt.Println()
-		}
-		fmt.Printf("== %s ==\n", step.title)
-		if err := step.show(); err != nil {
-			return err
-		}
+	if err == nil {
+		fmt.Println("\n== rag ==")
+		err = rag(policy, "How long may customers return items?")
 	}
-	return nil
+	if err == nil {
+		fmt.Println("\n== stream ==")
+		err = stream("Tell me about lighthouses in two sentences.")
+	}
+	return err
 }
 
-func run(arguments []string) error {
-	command, values := "", arguments
-	if len(arguments) > 0 {
-		command, values = arguments[0], arguments[1:]
-	}
-	switch {
-	case !strings.HasPrefix(base, "http://") && !strings.HasPrefix(base, "https://"):
+func run(given []string) error {
+	if !strings.HasPrefix(base, "http://") && !strings.HasPrefix(base, "https://") {
 		return wrongUsage("AI_GATEWAY_URL has to begin with http:// or https://")
-	case len(arguments) == 0:
+	}
+	if len(given) == 0 {
 		return tour()
-	case command == "health" && len(values) == 0:
+	}
+	switch fmt.Sprintf("%s %d", given[0], len(given)) {
+	case "health 1":
 		return health()
-	case command == "query" && len(values) == 1:
-		return query(values[0])
-	case command == "stream" && len(values) == 1:
-		return stream(values[0])
-	case command == "rag" && len(values) == 2:
-		document, err := documentOf(values[0])
+	case "query 2":
+		return query(given[1])
+	case "stream 2":
+		return stream(given[1])
+	case "rag 3":
+		document, err := documentOf(given[1])
 		if err != nil {
 			return err
 		}
-		return rag(document, values[1])
+		return rag(document, given[2])
 	}
 	return wrongUsage(usage)
 }

@@ -26,13 +26,14 @@ class WrongUsage extends Error {} // the message says what is wrong with the cal
 class NoAnswer extends Error {} // there is no answer, or half of one: the message says why, and what to do
 
 async function query(prompt) {
-  const reply = await ask("/ai/query", { prompt });
-  say(reply.response + "\n");
-  note(answeredBy(reply));
+  tell(await ask("/ai/query", { prompt }));
 }
 
 async function rag(document, question) {
-  const reply = await ask("/ai/query/rag", { prompt: question, documents: [document] });
+  tell(await ask("/ai/query/rag", { prompt: question, documents: [document] }));
+}
+
+function tell(reply) {
   say(reply.response + "\n");
   for (const { n, document, start, end, cited } of reply.details.sources) {
     if (cited) say(`[${n}] ${document}, characters ${start} to ${end}\n`);

@@ -38,13 +38,14 @@ class NoAnswer(Exception):
 
 
 def query(prompt):
-    reply = ask("/ai/query", {"prompt": prompt})
-    say(reply["response"] + "\n")
-    note(answered_by(reply))
+    tell(ask("/ai/query", {"prompt": prompt}))
 
 
 def rag(document, question):
-    reply = ask("/ai/query/rag", {"prompt": question, "documents": [document]})
+    tell(ask("/ai/query/rag", {"prompt": question, "documents": [document]}))
+
+
+def tell(reply):
     say(reply["response"] + "\n")
     for source in reply["details"]["sources"]:
         if source["cited"]:

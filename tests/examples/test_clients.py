@@ -47,6 +47,12 @@ def test_a_stream_is_shown_without_a_changed_character(client: Client, server: s
     assert client(server, "stream", f"echo: {HARD}") == Told(f"{HARD}\n", BY_COPILOT, 0)
 
 
+def test_the_output_is_utf_8_whatever_the_locale(client: Client, server: str, providers: Providers):
+    providers.copilot.answer = "Grüße 😀 日本語"
+    told = client(server, "stream", "hi", LC_ALL="C", LANG="C", PYTHONIOENCODING="ascii")
+    assert told == Told("Grüße 😀 日本語\n", BY_COPILOT, 0)
+
+
 def test_a_file_is_read_and_cited(client: Client, server: str, providers: Providers, tmp_path: Path):
     file = tmp_path / "Rück gabe.txt"
     file.write_text("Rückgabe: 30 Tage 😀 lang.\n\nDanach nicht mehr.\n", encoding="utf-8")
