@@ -28,6 +28,7 @@ STORES = (
     Store("embeddings.db", "vectors of passages, if `RAG_EMBEDDINGS` is on", True),
     Store("copilot.json", "the login saved by `ai-gateway login`", True),
     Store("circuits.db", "circuits: which tier is left alone, and until when", False),
+    Store("budgets.db", "budgets: how many tokens each tier has used, and what they cost, day by day", False),
     Store("copilot_models.json", "lists of Copilot's models", False),
     Store("local_servers.json", "local servers that were confirmed", False),
     Store("salt", "a random number that makes accounts unreadable in the files above", False),
