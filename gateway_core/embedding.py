@@ -18,6 +18,7 @@ from math import ceil
 
 import anyio
 
+from .budget import Budgets, Spent
 from .circuit import Circuit, CircuitPolicy, CircuitState, CircuitStore, Permit, admit, record
 from .clock import Clock
 from .compose import readable
@@ -64,6 +65,7 @@ class _Course:
     attempts: list[Attempt] = field(default_factory=list)
     failures: list[TierFailed] = field(default_factory=list)
     model: str | None = None  # decided by the first tier that has one
+    charges: list[Spent] = field(default_factory=list)  # of the present rung, not counted yet
 
 
 class TextEmbedder:
@@ -80,6 +82,7 @@ class TextEmbedder:
         local_limits: Limits,
         telemetry: Telemetry,
         gate: Gate | None = None,
+        budgets: Budgets | None = None,
         preferred: tuple[str, str] | None = None,
     ) -> None:
         self._rungs = tuple(rungs)
@@ -89,6 +92,7 @@ class TextEmbedder:
         self._limits = {True: limits, False: local_limits}
         self._telemetry = telemetry
         self._gate = gate or OpenGate()
+        self._budgets = budgets
         self._preferred = preferred
 
     async def embed(self, ask: EmbedAsk) -> Embeddings:
@@ -155,6 +159,8 @@ class TextEmbedder:
         finally:
             with anyio.CancelScope(shield=True):
                 await self._record(rung, permit, heard)
+                while course.charges:
+                    await self._charged(rung, course.charges.pop())
         raise AssertionError("the second turn returns")
 
     async def _left_out(self, rung: Tier, course: _Course) -> TierFailed | None:
@@ -187,6 +193,8 @@ class TextEmbedder:
             return because(Reason.DEADLINE, "no time was left to ask it")
         if blocked := (self._gate.blocked(rung.address) if rung.address else None):
             return because(blocked, "no way there")
+        if self._budgets is not None and (over := (await self._budgets.over()).get(backend)):
+            return because(over.reason, over.detail, over.cure, over.wait)
         if rung.identity is not None:
             circuit, now = await self._store.read(rung.identity), self._clock.span()
             if circuit.state is not CircuitState.CLOSED and (wait := circuit.remaining(now)) > 0:
@@ -250,6 +258,10 @@ class TextEmbedder:
             ms = (self._clock.now() - begun) * 1000
             may_have_billed = was_sent and rung.backend != "local" and _may_have_billed(failure, bool(vectors))
             self._tell(course, rung, outcome, failure, ms=ms, model=model, may_have_billed=may_have_billed)
+            if may_have_billed and self._budgets is not None:
+                usage = Usage(input_tokens=tokens if outcome is AttemptOutcome.ANSWERED else None, output_tokens=0)
+                read = sum(map(len, ask.texts))
+                course.charges.append(self._budgets.charge(rung.backend, model, usage, read, 0))
         if failure is not None:
             raise failure
         notes = []
@@ -282,6 +294,10 @@ class TextEmbedder:
             "attempt", id=course.ask.id, backend=attempt.backend, mode=attempt.mode, outcome=str(attempt.outcome),
             reason=attempt.reason, ms=attempt.ms, model=attempt.model,
         )  # fmt: skip
+
+    async def _charged(self, rung: Embedder, spent: Spent) -> None:
+        if self._budgets is not None:
+            await self._budgets.count(rung.backend, spent)
 
     # ---- its circuit
 

@@ -29,6 +29,7 @@ STORES = (
     Store("requests.db", "how the last requests were decided: tiers, reasons and times, no prompt and no answer", True),
     Store("copilot.json", "the login saved by `ai-gateway login`", True),
     Store("circuits.db", "circuits: which tier is left alone, and until when", False),
+    Store("budgets.db", "budgets: how many tokens each tier has used, and what they cost, day by day", False),
     Store("copilot_models.json", "lists of Copilot's models", False),
     Store("local_servers.json", "local servers that were confirmed", False),
     Store("access_token", "the access token that a container made at its first start", False),

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, get_args
 
 from . import __version__
 from .account import Account
+from .budget import Budgets, Ledger, Limit, MemoryLedger, Price
 from .circuit import CircuitPolicy, CircuitState, CircuitStore, MemoryStore, allow_probe, reset
 from .clock import Clock, SystemClock
 from .compose import Composer, Sent, readable
@@ -25,7 +26,7 @@ from .routing.router import Router
 from .routing.watch import Limits
 from .settings import Settings
 from .telemetry import Happening, Telemetry, log_happening
-from .tiers.base import Tier, TierInfo
+from .tiers.base import Priced, Tier, TierInfo
 from .types import Answer, Backend, Done, Embeddings, Event, Message, OnInterrupt, Progress, Prompt, Reason
 
 if TYPE_CHECKING:
@@ -69,6 +70,7 @@ class TierStatus:
     info: TierInfo
     why_not: str = ""
     cure: str = ""
+    budget: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +98,7 @@ class Status:
                     "endpoint": t.info.endpoint,
                     "notes": list(t.info.notes),
                     "details": dict(t.info.details),
+                    "budget": dict(t.budget) if t.budget is not None else None,
                 }
                 for t in self.tiers
             ],
@@ -132,6 +135,7 @@ class Gateway:
         composer: Composer | None = None,
         reranker: Reranker | None = None,
         journal: Journal | None = None,
+        budgets: Budgets | None = None,
     ) -> None:
         self.settings = settings or Settings.load()
         self.clock = clock or SystemClock()
@@ -139,7 +143,7 @@ class Gateway:
         self.network = network
         self._http = http
         self._epoch = 0
-        self._trouble_told: str | None = None
+        self._troubles_told: set[str] = set()
         self._quota_looks: dict[str, float] = {}
         self._beside: set[asyncio.Task[Any]] = set()  # work that no request waits for
         self.telemetry.listen(self._warm_when_needed)
@@ -150,6 +154,7 @@ class Gateway:
         self.composer = composer or Composer()
         self._reranker = reranker
         chosen = self.settings
+        self.budgets = budgets or build_budgets(chosen, rungs, self.clock, MemoryLedger())
         limits = Limits(
             chosen.connect_timeout, chosen.first_token_timeout, chosen.stall_timeout, chosen.thinking_timeout
         )
@@ -167,6 +172,7 @@ class Gateway:
             local_limits=local_limits,
             telemetry=self.telemetry,
             gate=network,
+            budgets=self.budgets,
         )
         named = chosen.rag_embedding_model if chosen.rag_embeddings != "off" else None
         self._embedder = TextEmbedder(
@@ -178,6 +184,7 @@ class Gateway:
             local_limits=local_limits,
             telemetry=self.telemetry,
             gate=network,
+            budgets=self.budgets,
             preferred=(chosen.rag_embeddings, named) if named else None,
         )
 
@@ -206,6 +213,7 @@ class Gateway:
         rungs = build_rungs(chosen, clock, http, composer.quotes)
         store = _store(chosen, clock, telemetry)
         is_shared = chosen.ai_gateway_store != "memory"
+        budgets = build_budgets(chosen, rungs, clock, _ledger(chosen, clock, telemetry))
         return cls(
             rungs,
             network=network,
@@ -215,7 +223,8 @@ class Gateway:
             store=store,
             telemetry=telemetry,
             composer=composer,
-            reranker=build_reranker(chosen, rungs, store, clock, network),
+            reranker=build_reranker(chosen, rungs, store, clock, network, budgets),
+            budgets=budgets,
             journal=Journal(chosen.ai_gateway_state_dir / FILE if is_shared else None, chosen.ai_gateway_journal),
         )
 
@@ -396,12 +405,14 @@ class Gateway:
         return only_local
 
     def _told_of_trouble(self, answer: Answer) -> Answer:
-        """One note, the first time that circuits cannot be shared."""
-        trouble = self.router.store.trouble
-        if trouble is None or trouble == self._trouble_told:
-            return answer
-        self._trouble_told = trouble
-        return replace(answer, notes=(*answer.notes, trouble))
+        """One note, the first time that circuits or budgets cannot be shared."""
+        new = [trouble for trouble in self._troubles() if trouble not in self._troubles_told]
+        self._troubles_told.update(new)
+        return replace(answer, notes=(*answer.notes, *new)) if new else answer
+
+    def _troubles(self) -> list[str]:
+        told = (self.router.store.trouble, self.budgets.trouble if self.budgets else None)
+        return [trouble for trouble in told if trouble]
 
     async def ask(self, prompt: str | None, **options: Any) -> Answer:
         """The whole answer; options as for `stream`. A cut makes the next tier answer from the start, unless
@@ -455,7 +466,7 @@ class Gateway:
     # ---- state
 
     async def reset(self) -> None:
-        """Close every circuit and forget every wait, rejected token and suspicion."""
+        """Close every circuit and forget every wait, rejected token and suspicion. Budgets stay spent."""
         await self.router.store.change_all(reset)
         for rung in self.router.rungs:
             rung.forget()
@@ -466,7 +477,9 @@ class Gateway:
     async def status(self) -> Status:
         """Every rung with its circuit, network and store. Never calls a paid route."""
         await self._ready()
-        steps = self.router.plan(Prompt(()), local_only=self.settings.local_only)
+        nothing = Prompt(())
+        steps = await self.router.affordable(self.router.plan(nothing, local_only=self.settings.local_only), nothing)
+        budgets = await self.budgets.told() if self.budgets else {}
         now = self.clock.span()
         tiers = []
         for step, rung in zip(steps, self.router.rungs, strict=True):
@@ -477,10 +490,11 @@ class Gateway:
             if is_open and not why:
                 why = f"left alone after: {circuit.reason or 'failures'}"
             available = step.skip is None and not is_open and info.configured
-            tiers.append(TierStatus(rung.backend, rung.mode, available, circuit, info, why, step.cure or info.cure))
+            cure, budget = step.cure or info.cure, budgets.get(rung.backend)
+            tiers.append(TierStatus(rung.backend, rung.mode, available, circuit, info, why, cure, budget))
         store = self.router.store
         await store.read("")  # so that trouble with it is known even if no tier has a circuit
-        notes = [trouble for trouble in (store.trouble, self.journal.trouble) if trouble]
+        notes = [*self._troubles(), *([self.journal.trouble] if self.journal.trouble else [])]
         network = str(self.network.state.value) if self.network is not None else "online"
         kept_in = "memory" if store.trouble else store.kind
         return Status(__version__, tuple(tiers), network, kept_in, tuple(notes))
@@ -504,6 +518,31 @@ class Gateway:
         left = circuit.remaining(now) if circuit.state is not CircuitState.CLOSED else 0.0
         reopens = round(left, 1) if 0 < left < float("inf") else None
         return CircuitStatus(str(circuit.shown(now)), circuit.failures, circuit.reason, reopens)
+
+
+def build_budgets(settings: Settings, rungs: Sequence[Tier], clock: Clock, ledger: Ledger) -> Budgets | None:
+    """The daily budgets that the settings name; `None` when they name none."""
+    limits = {
+        "copilot": Limit(settings.copilot_daily_tokens),
+        "cloud": Limit(settings.cloud_daily_tokens, settings.cloud_daily_cost),
+    }
+    limits = {backend: limit for backend, limit in limits.items() if limit != Limit()}
+    if not limits:
+        return None
+
+    def price_of(backend: str, model: str | None) -> Price | None:
+        priced = (rung for rung in rungs if rung.backend == backend and isinstance(rung, Priced))
+        return next((rung.price_of(model) for rung in priced), None)
+
+    return Budgets(limits, ledger, clock.wall, price_of)
+
+
+def _ledger(settings: Settings, clock: Clock, telemetry: Telemetry) -> Ledger:
+    if settings.ai_gateway_store == "memory":
+        return MemoryLedger()
+    from .budget_file import FileLedger
+
+    return FileLedger(settings.ai_gateway_state_dir / "budgets.db", clock, telemetry=telemetry)
 
 
 def _store(settings: Settings, clock: Clock, telemetry: Telemetry) -> CircuitStore:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import anyio
 
+from .budget import Budgets
 from .circuit import Circuit, CircuitPolicy, CircuitStore, End, Outcome, Permit, admit, record
 from .clock import Clock
 from .compose import NO_ADVICE, Advice
@@ -22,7 +23,8 @@ from .routing.gate import Gate, OpenGate
 from .routing.outcomes import outcome_of
 from .settings import Settings
 from .tiers.base import Call, Embedder
-from .types import Reason
+from .tiers.vectors import Embedded
+from .types import Reason, Usage
 
 if TYPE_CHECKING:
     from .rag import Candidate, EmbeddingCache, PassageIndex
@@ -45,6 +47,7 @@ class Reranker:
         seconds: float | None = None,
         policy: CircuitPolicy = CircuitPolicy(),  # noqa: B008 - frozen
         gate: Gate | None = None,
+        budgets: Budgets | None = None,
     ) -> None:
         self._rung = rung
         self._store = store
@@ -54,6 +57,7 @@ class Reranker:
         self._seconds = seconds or (LOCAL_SECONDS if rung.backend == "local" else CLOUD_SECONDS)
         self._policy = policy
         self._gate = gate or OpenGate()
+        self._budgets = budgets
 
     @property
     def identity(self) -> str | None:
@@ -69,6 +73,8 @@ class Reranker:
             return _without(missing.why)
         if self._rung.address is not None and self._gate.blocked(self._rung.address):
             return _without("no way there")
+        if self._budgets is not None and (over := (await self._budgets.over()).get(self._rung.backend)):
+            return _without(over.detail)
         candidates = [c for c in await asyncio.to_thread(index.candidates, question) if not c.private]
         if not candidates:
             return NO_ADVICE
@@ -111,12 +117,26 @@ class Reranker:
         known = await asyncio.to_thread(self._cache.get_all, texts, space)
         unknown = [text for text in texts if text not in known]
         if unknown:
-            call = Call(Deadline.after(self._seconds, self._clock), self._seconds, lambda: None)
-            fresh |= zip(unknown, (await self._rung.embed(unknown, model, call)).vectors, strict=True)
+            sent: list[bool] = []
+            call = Call(Deadline.after(self._seconds, self._clock), self._seconds, lambda: sent.append(True))
+            found: Embedded | None = None
+            try:
+                found = await self._rung.embed(unknown, model, call)
+                fresh |= zip(unknown, found.vectors, strict=True)
+            finally:
+                with anyio.CancelScope(shield=True):
+                    await self._count(model, unknown, found, was_sent=bool(sent))
             known |= fresh
         vectors = {c.number: known[c.text] for c in candidates}
         boosts = rerank(candidates, known[question], vectors)
         return space, Advice(boosts, (f"embeddings of {model} ({self._rung.backend}) helped to choose the passages",))
+
+    async def _count(self, model: str, texts: Sequence[str], found: Embedded | None, *, was_sent: bool) -> None:
+        if self._budgets is None or not (found or was_sent):
+            return
+        usage = Usage(input_tokens=found.tokens if found else None, output_tokens=0)
+        spent = self._budgets.charge(self._rung.backend, model, usage, sum(map(len, texts)), 0)
+        await self._budgets.count(self._rung.backend, spent)
 
     async def _permit(self) -> Permit | None:
         if self.identity is None:
@@ -140,7 +160,12 @@ def _without(why: str) -> Advice:
 
 
 def build_reranker(
-    settings: Settings, rungs: Sequence[object], store: CircuitStore, clock: Clock, gate: Gate
+    settings: Settings,
+    rungs: Sequence[object],
+    store: CircuitStore,
+    clock: Clock,
+    gate: Gate,
+    budgets: Budgets | None = None,
 ) -> Reranker | None:
     """The helper that the settings ask for, or none. On this laptop only Ollama embeds."""
     if settings.rag_embeddings == "off":
@@ -159,4 +184,5 @@ def build_reranker(
         seconds=settings.rag_embedding_timeout,
         policy=CircuitPolicy(settings.failure_threshold, settings.recovery_timeout, settings.connect_timeout),
         gate=gate,
+        budgets=budgets,
     )

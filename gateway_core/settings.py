@@ -180,6 +180,9 @@ class Settings(BaseSettings):
     copilot_editor_login: bool = Field(True, description="Read the login that editors keep (read-only).")
     copilot_max_rpm: int = Field(20, ge=0, description="Courtesy limit: Copilot requests a minute; 0: none.")
     copilot_max_in_flight: int = Field(2, ge=0, description="Courtesy limit: Copilot requests at a time; 0: none.")
+    copilot_daily_tokens: int | None = Field(
+        None, ge=1, description="Tokens that Copilot may read and write in a day; unset: no limit."
+    )
 
     # Cloud
     cloud_provider: CloudProvider = Field("openai", description="Which cloud is the second tier.")
@@ -188,6 +191,12 @@ class Settings(BaseSettings):
         None, description="Base URL for `custom` (and `azure`), or instead of the table's."
     )
     cloud_api_key: SecretStr | None = Field(None, description="Key for `custom`, or instead of the provider's own.")
+    cloud_daily_tokens: int | None = Field(
+        None, ge=1, description="Tokens that the cloud may read and write in a day; unset: no limit."
+    )
+    cloud_daily_cost: float | None = Field(
+        None, gt=0, le=1_000_000, description="US dollars that the cloud may cost in a day; unset: no limit."
+    )
     openai_api_key: SecretStr | None = Field(None, description="OpenAI key.")
     openai_base_url: str | None = Field(None, description="OpenAI base URL, ending in /v1.")
     azure_openai_api_key: SecretStr | None = Field(None, description="Azure OpenAI key.")

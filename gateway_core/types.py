@@ -178,11 +178,13 @@ class Source:
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """Tokens as the provider counted them; `None` where it did not say. `credits` are Copilot AI credits."""
+    """Tokens as the provider counted them; `None` where it did not say. `credits` are Copilot AI credits, `cost` US
+    dollars where the provider itself names them."""
 
     input_tokens: int | None = None
     output_tokens: int | None = None
     credits: float | None = None
+    cost: float | None = None
 
     def plus(self, other: Usage) -> Usage:
         def add(a: Any, b: Any) -> Any:
@@ -192,6 +194,7 @@ class Usage:
             add(self.input_tokens, other.input_tokens),
             add(self.output_tokens, other.output_tokens),
             add(self.credits, other.credits),
+            add(self.cost, other.cost),
         )
 
 

@@ -202,6 +202,7 @@ class UsageTold(BaseModel):
     input_tokens: int | None
     output_tokens: int | None
     credits: float | None
+    cost: float | None = Field(description="US dollars, where the provider itself names them.")
 
 
 class TimingTold(BaseModel):
@@ -282,6 +283,18 @@ class CircuitTold(BaseModel):
     reopens_in: float | None
 
 
+class BudgetTold(BaseModel):
+    """What a tier has used today, of how much, and when the next day begins."""
+
+    tokens: int
+    estimated_tokens: int = Field(description="Of `tokens`, those that nobody counted.")
+    tokens_limit: int | None
+    cost: float
+    cost_limit: float | None
+    currency: Literal["USD"]
+    resets_at: str
+
+
 class TierTold(BaseModel):
     backend: Backend
     mode: str
@@ -294,6 +307,7 @@ class TierTold(BaseModel):
     endpoint: str | None
     notes: list[str]
     details: dict[str, Any]
+    budget: BudgetTold | None = Field(description="Only where a daily budget is set.")
 
 
 class StatusReply(BaseModel):

@@ -77,6 +77,7 @@ def _with_fault(gateway: Gateway, drill: Drill) -> Gateway:
         clock=gateway.clock,
         network=gateway.network,
         composer=gateway.composer,
+        budgets=gateway.budgets,
     )
 
 

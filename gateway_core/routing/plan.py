@@ -41,6 +41,7 @@ class Step:
     skip: Reason | None = None
     detail: str = ""
     cure: str = ""
+    retry_after: float | None = None  # seconds, where it is known
 
 
 _BLOCKED = {

@@ -13,11 +13,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import anyio
 
+from ..budget import Budgets, Spent
 from ..circuit import Circuit, CircuitPolicy, CircuitState, CircuitStore, Permit, admit, record, renew
 from ..clock import Clock
 from ..deadline import Deadline
@@ -62,6 +63,7 @@ class _Turn:
     heard: BaseException | None = None
     had_its_time: bool = True
     renewed: float = 0.0
+    charges: list[Spent] = field(default_factory=list)  # what its attempts may have cost
 
 
 class Router:
@@ -78,6 +80,7 @@ class Router:
         local_limits: Limits = Limits(first_token=180.0, thinking=180.0),  # noqa: B008
         telemetry: Telemetry | None = None,
         gate: Gate | None = None,
+        budgets: Budgets | None = None,
     ) -> None:
         self.rungs = tuple(rungs)
         self.store = store
@@ -86,12 +89,25 @@ class Router:
         self._limits = {True: limits, False: local_limits}
         self._telemetry = telemetry or Telemetry(clock.wall)
         self._gate = gate or OpenGate()
+        self._budgets = budgets
         self._recordings: set[asyncio.Task[None]] = set()
 
     def plan(self, prompt: Prompt, *, tier: str | None = None, local_only: bool = False) -> tuple[Step, ...]:
-        """Who would be asked for this prompt, circuits aside."""
+        """Who would be asked for this prompt, circuits and budgets aside."""
         wish = Wish(tier, local_only, bool(prompt.documents or prompt.sources))
         return plan([self._facts(rung, prompt) for rung in self.rungs], wish)
+
+    async def affordable(self, steps: Sequence[Step], prompt: Prompt) -> tuple[Step, ...]:
+        """The plan, without the tiers whose budget is spent."""
+        if self._budgets is None:
+            return tuple(steps)
+        over = await self._budgets.over(prompt.model)
+
+        def checked(step: Step) -> Step:
+            found = over.get(self.rungs[step.index].backend) if step.skip is None else None
+            return step if found is None else Step(step.index, found.reason, found.detail, found.cure, found.wait)
+
+        return tuple(map(checked, steps))
 
     async def stream(self, ask: Ask) -> AsyncGenerator[Event, None]:
         """Yield `Meta`, then text, then exactly one `Done`; or raise.
@@ -99,7 +115,7 @@ class Router:
         Raises `PromptRefused`, `AllTiersFailed`, or, once text was shown, `AnswerInterrupted`.
         """
         course, failures = Course(ask, self._clock.now()), list[GatewayError]()
-        steps = self.plan(ask.prompt, tier=ask.tier, local_only=ask.local_only)
+        steps = await self.affordable(self.plan(ask.prompt, tier=ask.tier, local_only=ask.local_only), ask.prompt)
         clouds_by = self._clouds_by(steps, ask.deadline)
         for position, step in enumerate(steps):
             rung = self.rungs[step.index]
@@ -180,7 +196,7 @@ class Router:
 
     async def _permit(self, step: Step, rung: Tier, identity: str | None, course: Course) -> Permit | None:
         """Leave to ask this rung; `None` when it is left out, which is then noted."""
-        skip, detail, cure, retry_after = step.skip, step.detail, step.cure, None
+        skip, detail, cure, retry_after = step.skip, step.detail, step.cure, step.retry_after
         if skip is None and course.ask.deadline.is_over:
             skip, detail = Reason.DEADLINE, "no time was left to ask it"
         if skip is None and course.has_begun and not rung.can_continue:
@@ -266,6 +282,7 @@ class Router:
         model: str | None = None
         usage: Usage | None = None
         outcome, failure = AttemptOutcome.CANCELLED, None
+        written = 0
         forget = self._gate.on_cut(rung.address, lambda: watch.abort(_cut_off(rung.backend, watch.was_sent)))
         # A model on this laptop slept as well, and its connection is alive.
         forget_sleep = self._gate.on_resumed(watch.resumed if rung.backend != "local" else _sleeps_on)
@@ -278,6 +295,7 @@ class Router:
                     model = chunk.model or model
                     usage = chunk.usage or usage
                     text = chunk.text
+                    written += len(text)
                     if turn.seam is not None:
                         text = turn.seam.feed(text) + (turn.seam.end() if chunk.finish_reason else "")
                     if text or chunk.tool_calls:
@@ -323,6 +341,9 @@ class Router:
                 asked_model=call.asked.model, host=call.asked.host, port=call.asked.port,
                 segment=course.segment if turn.has_written else None,
             )  # fmt: skip
+            if told.may_have_billed and self._budgets is not None:
+                read = course.prompt.chars if course.prompt else 0
+                turn.charges.append(self._budgets.charge(rung.backend, model, usage, read, written))
             turn.failure = failure
             if outcome is not AttemptOutcome.CANCELLED:
                 turn.heard = failure
@@ -389,6 +410,9 @@ class Router:
         await self.store.update(turn.identity, lambda c: (renew(c, permit, lease, now), None))
 
     async def _record(self, turn: _Turn) -> None:
+        for charge in turn.charges:
+            if self._budgets is not None:
+                await self._budgets.count(turn.rung.backend, charge)
         identity, permit = turn.identity, turn.permit
         if identity is None or permit is None:
             return

@@ -167,6 +167,15 @@ class Embedder(Protocol):
         ...
 
 
+@runtime_checkable
+class Priced(Protocol):
+    """A rung that knows what its models cost."""
+
+    def price_of(self, model: str | None) -> tuple[float, float] | None:
+        """US dollars for a million tokens, read and written; of the usual model when none is named; `None`: unknown."""
+        ...
+
+
 class TierDefaults:
     """For tiers that have nothing to prepare, to forget or to look up."""
 

@@ -149,6 +149,10 @@ class CloudTier(TierDefaults):
         tokens = used.get("prompt_tokens") if isinstance(used, dict) else None
         return await embedded_of(self.backend, [row.get("embedding") for row in rows], len(texts), tokens)
 
+    def price_of(self, model: str | None) -> tuple[float, float] | None:
+        """US dollars for a million tokens, read and written; of the configured model when none is named."""
+        return self.provider.price_of(model or self.model or None)
+
     async def info(self) -> TierInfo:
         if self.missing() is None and self._may_look_up:
             try:

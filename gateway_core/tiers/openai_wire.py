@@ -10,7 +10,7 @@ import asyncio
 import json
 import re
 from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ..errors import GatewayError, TierBroken, TierFailed
@@ -210,13 +210,11 @@ class ChatAnswer:
         if isinstance(used, dict):
             counted = Usage(as_count(used.get("prompt_tokens")), as_count(used.get("completion_tokens")))
             if counted.input_tokens or counted.output_tokens or self.usage is None:  # some send zeros in every chunk
-                self.usage = Usage(
-                    counted.input_tokens, counted.output_tokens, self.usage.credits if self.usage else None
-                )
+                credits = self.usage.credits if self.usage else None
+                self.usage = replace(counted, credits=credits, cost=_dollars(used.get("cost")))
         credits = credits_in(found)
         if credits is not None:
-            before = self.usage or Usage()
-            self.usage = Usage(before.input_tokens, before.output_tokens, credits)
+            self.usage = replace(self.usage or Usage(), credits=credits)
 
     def _bad(self, told: str) -> TierBroken:
         return TierBroken(self._tier, told, reason=Reason.BAD_PAYLOAD, may_have_billed=True)
@@ -224,6 +222,11 @@ class ChatAnswer:
 
 def as_count(found: Any) -> int | None:
     return found if isinstance(found, int) and not isinstance(found, bool) and found >= 0 else None
+
+
+def _dollars(found: Any) -> float | None:
+    """What the answer cost, where the provider itself says so (OpenRouter)."""
+    return float(found) if type(found) in (int, float) and 0 <= found < 1e6 else None
 
 
 def credits_in(found: Mapping[str, Any]) -> float | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -24,11 +25,24 @@ class Provider:
     auth: str
     lists_models: bool
     id_prefix: str
-    price: tuple[float, ...]
+    price: tuple[float, float] | None
+    prices: Mapping[str, tuple[float, float]]
     checked_on: str
     flavour: Flavour
 
+    def price_of(self, model: str | None) -> tuple[float, float] | None:
+        """US dollars for a million tokens, read and written; of the table's own model when none is named."""
+        if model is None:
+            return self.price
+        for name in (model, _DATE.sub("", model)):
+            if name in self.prices:
+                return self.prices[name]
+            if name == self.model:
+                return self.price
+        return None
 
+
+_DATE = re.compile(r"-\d{4}-?\d{2}-?\d{2}$")  # the day of a model's release, which some add in replies
 _FIELDS: Mapping[str, type | tuple[type, ...]] = {
     "base_url": str,
     "model": str,
@@ -39,6 +53,7 @@ _FIELDS: Mapping[str, type | tuple[type, ...]] = {
     "keep_alive": list,
     "temperature": (int, float),
     "price": list,
+    "prices": dict,
     "id_prefix": str,
 }
 
@@ -78,7 +93,8 @@ def _provider(name: str, entry: Any, checked_on: str) -> Provider:
         auth=entry.get("auth", "bearer"),
         lists_models=entry.get("models", True),
         id_prefix=entry.get("id_prefix", ""),
-        price=tuple(float(part) for part in entry.get("price", ())),
+        price=_price(name, entry["price"]) if "price" in entry else None,
+        prices={str(model): _price(name, price) for model, price in entry.get("prices", {}).items()},
         checked_on=checked_on,
         flavour=Flavour(
             max_tokens_field=entry.get("max_tokens", "max_completion_tokens"),
@@ -87,3 +103,9 @@ def _provider(name: str, entry: Any, checked_on: str) -> Provider:
             keep_alive=keep_alive,
         ),
     )
+
+
+def _price(name: str, told: Any) -> tuple[float, float]:
+    if not isinstance(told, list) or len(told) != 2 or not all(type(p) in (int, float) and 0 <= p < 1e6 for p in told):
+        raise SettingsInvalid(f"providers.toml: [{name}] a price must be two numbers: US dollars for a million tokens")
+    return float(told[0]), float(told[1])
