@@ -8,7 +8,7 @@ since the request began, on the clock that deadlines use; `begun` is that beginn
      "segments": [{"backend", "start", "end"}], "retrieval": {"ms", "begun_ms", "documents", "passages", "chars"},
      "attempts": [{"backend", "mode", "outcome", "reason", "detail", "begun_ms", "ms", "first_token_ms", "asked_model",
                    "model", "host", "port", "finish_reason", "input_tokens", "output_tokens", "may_have_billed",
-                   "retry_after", "segment"}]}
+                   "retry_after", "segment", "action"}]}
 
 `outcome` is `answered`, `interrupted` (part of an answer was shown), `unanswered`, `refused`, `cancelled` or `failed`
 (an error of our own).

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from .connectivity import ConnectivityGate
     from .reranking import Reranker
     from .tiers.http import Http
+    from .tracing import Exported
 
 
 # What a cut cable looks like to a circuit: when the network is back, such a circuit may be probed at once.
@@ -136,6 +137,7 @@ class Gateway:
         reranker: Reranker | None = None,
         journal: Journal | None = None,
         budgets: Budgets | None = None,
+        traces: Exported | None = None,
     ) -> None:
         self.settings = settings or Settings.load()
         self.clock = clock or SystemClock()
@@ -149,6 +151,9 @@ class Gateway:
         self.telemetry.listen(self._warm_when_needed)
         self.journal = journal or Journal(most=self.settings.ai_gateway_journal)
         self.telemetry.listen(self.journal.hear)
+        self._traces = traces
+        if traces is not None:
+            self.telemetry.listen(traces.hear)
         if network is not None and http is not None:  # what is asked again must not meet another dead connection
             network.on_resumed(lambda gap: self._do_beside(http.renew()))
         self.composer = composer or Composer()
@@ -225,6 +230,7 @@ class Gateway:
             composer=composer,
             reranker=build_reranker(chosen, rungs, store, clock, network, budgets),
             budgets=budgets,
+            traces=_traces() if chosen.ai_gateway_otel else None,
             journal=Journal(chosen.ai_gateway_state_dir / FILE if is_shared else None, chosen.ai_gateway_journal),
         )
 
@@ -245,6 +251,8 @@ class Gateway:
         if self.network is not None:
             await self.network.aclose()
         await self.journal.aclose()
+        if self._traces is not None:
+            await self._traces.aclose()
         await self.router.store.aclose()
 
     async def _ready(self) -> None:
@@ -543,6 +551,12 @@ def _ledger(settings: Settings, clock: Clock, telemetry: Telemetry) -> Ledger:
     from .budget_file import FileLedger
 
     return FileLedger(settings.ai_gateway_state_dir / "budgets.db", clock, telemetry=telemetry)
+
+
+def _traces() -> Exported | None:
+    from .tracing import start
+
+    return start()
 
 
 def _store(settings: Settings, clock: Clock, telemetry: Telemetry) -> CircuitStore:

@@ -341,6 +341,7 @@ class AttemptKept(BaseModel):
     may_have_billed: bool
     retry_after: float | None
     segment: int | None = None
+    action: Literal["continue", "restart"] | None = None
 
 
 class RetrievalKept(BaseModel):

@@ -339,7 +339,7 @@ class Router:
             self._tell(
                 course, told, begun=begun, first_at=first_at, usage=usage, finish_reason=finish,
                 asked_model=call.asked.model, host=call.asked.host, port=call.asked.port,
-                segment=course.segment if turn.has_written else None,
+                **self._part(turn),
             )  # fmt: skip
             if told.may_have_billed and self._budgets is not None:
                 read = course.prompt.chars if course.prompt else 0
@@ -352,6 +352,14 @@ class Router:
                     self._gate.suspect_dns()
         if turn.has_written and failure is not None:
             course.break_off(failure.reason, usage)
+
+    def _part(self, turn: _Turn) -> dict[str, Any]:
+        """Which part of the answer the rung wrote, and whether as a first, going on, or anew."""
+        course = turn.course
+        if not turn.has_written:
+            return {"segment": None, "action": None}
+        policy = "restart" if course.ask.after_a_cut is OnInterrupt.RESTART else "continue"
+        return {"segment": course.segment, "action": policy if course.segment else None}
 
     async def _fitted(self, turn: _Turn, before: TierFailed | PromptRefused | None) -> Prompt:
         """The prompt in the form for this rung: smaller if its window is, going on if somebody broke off."""
