@@ -63,8 +63,13 @@ NO_ADVICE = Advice()
 class Composer:
     """Makes prompts, and checks answers against what was sent. Keeps the indexes of the last sets of documents."""
 
-    def __init__(self, index: Callable[[Sequence[Document]], PassageIndex] | None = None) -> None:
+    def __init__(
+        self,
+        index: Callable[[Sequence[Document]], PassageIndex] | None = None,
+        forget: Callable[[], None] = lambda: None,
+    ) -> None:
         self._index = index or _new_index
+        self.forget = forget  # the indexes that were kept, in memory and on disk
 
     def read(self, documents: Sequence[Sent], progress: Progress | None = None) -> Material:
         """Read the documents and hand out their index. Raises `PromptRefused` when none of them can be read."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping, Sequence
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, get_args
@@ -19,6 +19,7 @@ from .compose import Composer, Sent, readable
 from .deadline import Deadline
 from .discretion import Discreet
 from .embedding import EmbedAsk, TextEmbedder
+from .erasure import Erased, erase, holdings
 from .errors import ONE_HOUR, PromptRefused
 from .journal import FILE, Journal
 from .routing.course import Ask
@@ -206,7 +207,8 @@ class Gateway:
         clock = SystemClock()
         telemetry = Telemetry(clock.wall)
         telemetry.listen(log_happening)
-        composer = Composer(IndexCache(path=chosen.ai_gateway_state_dir / "indexes.db").index)
+        indexes = IndexCache(path=chosen.ai_gateway_state_dir / "indexes.db")
+        composer = Composer(indexes.index, indexes.clear)
         network = ConnectivityGate(clock, telemetry=telemetry)
         http = Http(
             clock,
@@ -481,6 +483,29 @@ class Gateway:
         if self.network is not None:
             self.network.clear_portal()
         self.telemetry.tell("reset")
+
+    async def erase(self) -> Erased:
+        """What `ai-gateway erase` takes away, and with it what this gateway holds of it in memory.
+
+        Answers under way go on, and keep nothing. Other processes hold what they hold until they end.
+        """
+        self.journal.forget()
+        await self.journal.aclose()  # what is being written just now is written before, not after
+        found = await asyncio.to_thread(self._erase)
+        for rung in self.router.rungs:
+            rung.forget_login()
+        self.telemetry.tell("erased")
+        return found
+
+    def _erase(self) -> Erased:
+        folder = self.settings.ai_gateway_state_dir
+        before = holdings(folder)
+        with suppress(OSError):  # it is told by what is left
+            self.composer.forget()
+            if self._reranker is not None:
+                self._reranker.forget()
+        left = erase(folder).left
+        return Erased(tuple(h for h in before if not any(path.exists() for path in h.paths)), left)
 
     async def status(self) -> Status:
         """Every rung with its circuit, network and store. Never calls a paid route."""

@@ -93,6 +93,12 @@ class Journal:
             self.trouble, shared = str(exc), None
         return max((r for r in (own, shared) if r is not None), key=_ended, default=None)
 
+    def forget(self) -> None:
+        """Before the file is erased: nothing of before is told or written again."""
+        self._own.clear()
+        with self._work:
+            self._unwritten.clear()
+
     async def aclose(self) -> None:
         """Write what is left, within a second."""
         thread = self._thread

@@ -63,6 +63,10 @@ class Reranker:
     def identity(self) -> str | None:
         return None if self._rung.identity is None else f"embed {self._rung.identity}"
 
+    def forget(self) -> None:
+        """The vectors that were kept, in memory and on disk."""
+        self._cache.clear()
+
     async def advice(self, question: str, index: PassageIndex, max_chars: int, *, stays_here: bool) -> Advice:
         """Boosts for the passages of this question. `stays_here`: nothing may leave the laptop. Never raises."""
         if stays_here and (self._rung.leaves_laptop or self._rung.backend != "local"):

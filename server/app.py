@@ -75,7 +75,8 @@ class Service:
     @property
     def repeats(self) -> Repeats:
         if self._repeats is None:
-            self._repeats = Repeats(self.gateway.clock.span)
+            repeats = self._repeats = Repeats(self.gateway.clock.span)
+            self.gateway.telemetry.listen(lambda happening: repeats.forget() if happening.kind == "erased" else None)
         return self._repeats
 
     @asynccontextmanager

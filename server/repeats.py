@@ -66,6 +66,11 @@ class Repeats:
             )  # fmt: skip
         return _Listening(known, is_repeat=True)
 
+    def forget(self) -> None:
+        """Every reply that is over."""
+        for name in [name for name, performance in self._known.items() if performance.is_over]:
+            del self._known[name]
+
     def _ended(self, name: tuple[str, str], performance: _Performance) -> None:
         performance.until = self._span() + KEPT_SECONDS
         if not performance.succeeded and self._known.get(name) is performance:

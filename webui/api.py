@@ -15,12 +15,13 @@ from starlette.routing import Route
 
 from gateway_core import DocumentUnreadable, Gateway, load_document
 
-from .asking import Asker, ChatBusy, Question
+from .asking import Asker, ChatBusy, ChatWentOn, Choices, Question
 from .chats import Chat, ChatStore, NoSuchChat
 from .drill import FAULTS, TIERS, Drill, DrillRoom
 from .exports import EXPORTS, file_name
 from .speeds import Speeds
 from .streams import EventStream
+from .traces import Traces
 
 MOST_FILE_BYTES = 25 * 1024 * 1024
 MOST_BODY_BYTES = 8_000_000
@@ -47,6 +48,7 @@ class Rename(BaseModel):
 class Keep(BaseModel):
     model_config = ConfigDict(extra="forbid")
     keep: int = Field(ge=0)
+    seen: int | None = Field(None, ge=0)
 
 
 class Begin(BaseModel):
@@ -62,6 +64,7 @@ class PageApi:
         self.store = ChatStore(gateway.settings.ai_gateway_state_dir)
         self.drills = DrillRoom(gateway)
         self.speeds = Speeds(gateway.telemetry)
+        self.traces = Traces(gateway)
         self._asker = Asker(self.store, self.drills.gateway_for_next)
         self._reading = asyncio.Semaphore(_READ_AT_A_TIME)
 
@@ -72,10 +75,11 @@ class PageApi:
         return [
             route("/chats", "GET", self.summaries),
             route("/chats", "POST", self.new),
-            route("/chats", "DELETE", self.erase),
+            route("/chats", "DELETE", self.erase_chats),
             route("/chats/{chat}", "GET", self.read),
             route("/chats/{chat}", "PATCH", self.rename),
             route("/chats/{chat}", "DELETE", self.delete),
+            route("/chats/{chat}/choices", "PUT", self.choose),
             route("/chats/{chat}/ask", "POST", self.ask),
             route("/chats/{chat}/undo", "POST", self.undo),
             route("/chats/{chat}/export/{ending}", "GET", self.export),
@@ -85,6 +89,8 @@ class PageApi:
             route("/drill", "POST", self.begin_drill),
             route("/drill", "DELETE", self.end_drill),
             route("/speeds", "GET", self.tell_speeds),
+            route("/erase", "GET", self.what_is_kept),
+            route("/erase", "POST", self.erase_everything),
         ]
 
     # ---- conversations
@@ -95,13 +101,12 @@ class PageApi:
 
     async def new(self, request: Request) -> Response:
         await _body(request, dict, 1000)
-        chat = self.store.new()
-        self.store.save(chat)
-        return JSONResponse(chat.summary, 201)
+        return JSONResponse(self.store.new().summary, 201)
 
     async def read(self, request: Request) -> Response:
         chat = self._chat(request)
-        return JSONResponse(chat.summary | {"turns": chat.turns, "documents": chat.documents})
+        told = {"turns": chat.turns, "documents": chat.documents, "choices": chat.choices}
+        return JSONResponse(chat.summary | told)
 
     async def rename(self, request: Request) -> Response:
         asked = await _body(request, Rename, 10_000)
@@ -111,9 +116,18 @@ class PageApi:
         self.store.delete(self._chat(request).id)
         return Response(status_code=204)
 
-    async def erase(self, request: Request) -> Response:
+    async def erase_chats(self, request: Request) -> Response:
+        await self._asker.stop()
         await run_in_threadpool(self.store.erase)
         return Response(status_code=204)
+
+    async def choose(self, request: Request) -> Response:
+        chosen = (await _body(request, Choices, 500_000)).model_dump()
+
+        def choose(chat: Chat) -> None:
+            chat.choices = chosen
+
+        return JSONResponse(self.store.change(self._chat(request).id, choose).summary)
 
     async def export(self, request: Request) -> Response:
         chat = self._chat(request)
@@ -135,10 +149,13 @@ class PageApi:
 
     async def undo(self, request: Request) -> Response:
         asked = await _body(request, Keep, 1000)
-        chat = self._chat(request)
-        chat.turns = chat.turns[: asked.keep]
-        self.store.save(chat)
-        return JSONResponse(chat.summary)
+
+        def undo(chat: Chat) -> None:
+            if asked.seen not in (None, len(chat.turns)):
+                raise ChatWentOn(chat.id)
+            chat.turns = chat.turns[: asked.keep]
+
+        return JSONResponse(self.store.change(self._chat(request).id, undo).summary)
 
     # ---- documents
 
@@ -157,11 +174,10 @@ class PageApi:
                 document = await run_in_threadpool(load_document, (name, data))
         except DocumentUnreadable as exc:
             raise Refused(422, f"{exc}. {exc.cure}".strip()) from None
-        chat = self._chat(request)  # as it is now: others of the same drop may have been read meanwhile
-        return JSONResponse(self.store.add_document(chat, document), 201)
+        return JSONResponse(self.store.add_document(request.path_params["chat"], document), 201)
 
     async def remove_document(self, request: Request) -> Response:
-        self.store.remove_document(self._chat(request), request.path_params["document"])
+        self.store.remove_document(request.path_params["chat"], request.path_params["document"])
         return Response(status_code=204)
 
     # ---- drill and plot
@@ -184,6 +200,18 @@ class PageApi:
     async def tell_speeds(self, request: Request) -> Response:
         return JSONResponse(self.speeds.last_hour())
 
+    # ---- erasing
+
+    async def what_is_kept(self, request: Request) -> Response:
+        return JSONResponse(await run_in_threadpool(self.traces.told))
+
+    async def erase_everything(self, request: Request) -> Response:
+        await _body(request, dict, 1000)
+        self.drills.end()
+        await self._asker.stop()
+        await run_in_threadpool(self.store.erase)
+        return JSONResponse(await self.traces.erase())
+
     def _chat(self, request: Request) -> Chat:
         return self.store.get(request.path_params["chat"])
 
@@ -201,6 +229,8 @@ def _told(handler: Handler) -> Handler:
             return JSONResponse({"detail": "it is not there any more"}, 404)
         except ChatBusy:
             return JSONResponse({"detail": "this conversation is being answered, perhaps in another tab"}, 409)
+        except ChatWentOn:
+            return JSONResponse({"detail": "this conversation went on elsewhere; look at it, then ask again"}, 409)
         except ClientDisconnect:
             return Response(status_code=499)
 

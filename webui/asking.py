@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncGenerator, Callable
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,13 +25,11 @@ MOST_EARLIER_CHARS = 200_000
 SECONDS_BETWEEN_SAVES = 2.0
 
 
-class Question(BaseModel):
-    """What the page sends. `keep`: how many turns stand before it; later ones are dropped (retry, edit)."""
+class Choices(BaseModel):
+    """The settings of a question, and of the next ones of its conversation."""
 
     model_config = ConfigDict(extra="forbid")
 
-    prompt: str = Field(min_length=1, max_length=2_000_000)
-    keep: int | None = Field(None, ge=0)
     tier: str | None = Field(None, pattern="^(copilot|cloud|local)$")
     model: str | None = Field(None, max_length=200)
     local_only: bool = False
@@ -39,8 +37,23 @@ class Question(BaseModel):
     temperature: float | None = Field(None, ge=0, le=2)
 
 
+class Question(Choices):
+    """What the page sends. `keep`: how many turns stand before it; later ones are dropped (retry, edit).
+
+    `seen`: how many turns the page shows; if there are others by now, dropping them would lose what nobody read.
+    """
+
+    prompt: str = Field(min_length=1, max_length=2_000_000)
+    keep: int | None = Field(None, ge=0)
+    seen: int | None = Field(None, ge=0)
+
+
 class ChatBusy(Exception):
     """The conversation is being answered already, perhaps in another tab."""
+
+
+class ChatWentOn(Exception):
+    """The conversation is not as the page shows it: it went on in another tab."""
 
 
 @dataclass(slots=True)
@@ -65,18 +78,32 @@ class Asker:
         self._store = store
         self._gateway_for = gateway_for
         self._wall = wall
-        self._busy: set[str] = set()
+        self._busy: dict[str, asyncio.Task[Any] | None] = {}
 
     def ask(self, chat: Chat, question: Question) -> AsyncGenerator[Named, None]:
-        """Raises `ChatBusy`. Yields `chat`, `meta`, `delta`, `seam` and at the end one `turn`."""
+        """Raises `ChatBusy` or `ChatWentOn`.
+
+        Yields `chat`, `meta`, `delta`, `seam`, then one `turn`, and `chat` again as it is kept.
+        """
         if chat.id in self._busy:
             raise ChatBusy(chat.id)
+        if question.seen not in (None, len(chat.turns)):
+            raise ChatWentOn(chat.id)
         return self._ask(chat, question)
 
+    async def stop(self) -> None:
+        """End every answer that grows, as if its reader had left."""
+        running = [task for task in self._busy.values() if task is not None]
+        for task in running:
+            task.cancel()
+        if running:
+            await asyncio.wait(running)
+
     async def _ask(self, chat: Chat, question: Question) -> AsyncGenerator[Named, None]:
-        self._busy.add(chat.id)
+        self._busy[chat.id] = asyncio.current_task()
         growing, started = _Growing(), time.monotonic()
         chat.turns = chat.turns[: question.keep]
+        chat.choices = question.model_dump(include=set(Choices.model_fields))
         earlier = _earlier(chat.turns)
         chat.turns.append({"role": "user", "text": question.prompt})
         answer_at = len(chat.turns)
@@ -119,22 +146,23 @@ class Asker:
             chat.turns[answer_at:] = [final]
             self._keep(chat)
             yield "turn", final
+            yield "chat", chat.summary
         except (asyncio.CancelledError, GeneratorExit):
             chat.turns[answer_at:] = [growing.turn(is_cut=True, total_ms=(time.monotonic() - started) * 1000)]
             self._keep(chat)
             raise
         finally:
-            self._busy.discard(chat.id)
+            self._busy.pop(chat.id, None)
 
     def _keep(self, chat: Chat) -> None:
-        """Save the turns only: a title or a document may have changed while the answer grew."""
-        try:
-            current = self._store.get(chat.id)
-        except NoSuchChat:
-            return  # deleted meanwhile, and stays so
-        current.turns = chat.turns
-        self._store.save(current)
-        chat.title, chat.updated = current.title, current.updated
+        """Save turns and choices only: a title or a document may have changed while the answer grew."""
+
+        def kept(current: Chat) -> None:
+            current.turns, current.choices = chat.turns, chat.choices
+
+        with suppress(NoSuchChat):  # deleted meanwhile, and stays so
+            current = self._store.change(chat.id, kept)
+            chat.title, chat.updated = current.title, current.updated
 
 
 def _note_seam(growing: _Growing, event: SegmentStarted) -> dict[str, Any]:

@@ -13,6 +13,7 @@ import re
 import secrets
 import shutil
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
@@ -39,7 +40,9 @@ class NoSuchChat(LookupError):
 class Chat:
     """One conversation. A turn is `{"role", "text"}`; an answer's has `about` too: who gave it, why, how long it took.
 
-    `documents` tell what was read (`id name kind chars warnings`); their text is kept beside.
+    `documents` tell what was read (`id name kind chars warnings`); their text is kept beside. `choices` are the
+    settings of its next question (`tier model local_only system temperature`); `None` if it never had any.
+    `updated` is when its turns last changed.
     """
 
     id: str
@@ -48,6 +51,7 @@ class Chat:
     updated: float = 0.0
     turns: list[Turn] = field(default_factory=list)
     documents: list[dict[str, Any]] = field(default_factory=list)
+    choices: dict[str, Any] | None = None
 
     @property
     def summary(self) -> dict[str, Any]:
@@ -55,17 +59,23 @@ class Chat:
 
 
 class ChatStore:
-    """Reads and writes conversations. Every change goes to disk before the method returns."""
+    """Reads and writes conversations. Every change goes to disk before the method returns.
+
+    Safe to use from several threads. What was deleted or erased stays so, whatever was under way meanwhile.
+    """
 
     def __init__(self, state_dir: Path, now: Callable[[], float] = time.time) -> None:
         self._root = state_dir / FOLDER
         self._now = now
+        self._lock = threading.RLock()
         self._known: dict[str, tuple[int, Chat]] = {}  # by id: when its file last changed, and what stood in it
 
     def new(self) -> Chat:
-        """A conversation that is on disk only once something is saved in it."""
-        now = self._now()
-        return Chat(secrets.token_hex(8), created=now, updated=now)
+        """A conversation with nothing in it yet."""
+        chat = Chat(secrets.token_hex(8), created=self._now())
+        with self._lock:
+            self._save(chat)
+        return chat
 
     def get(self, chat_id: str) -> Chat:
         """Raises `NoSuchChat`."""
@@ -74,8 +84,18 @@ class ChatStore:
             raise NoSuchChat(chat_id)
         return Chat(**asdict(found))
 
-    def save(self, chat: Chat) -> None:
-        chat.updated = self._now()
+    def change(self, chat_id: str, change: Callable[[Chat], None]) -> Chat:
+        """Read, change and write as one step; the conversation as it is then. Raises `NoSuchChat`."""
+        with self._lock:
+            chat = self.get(chat_id)
+            before = list(chat.turns)
+            change(chat)
+            self._save(chat, is_news=chat.turns != before)
+        return chat
+
+    def _save(self, chat: Chat, *, is_news: bool = True) -> None:
+        if is_news:
+            chat.updated = self._now()
         if chat.title == UNTITLED and chat.turns:
             chat.title = title_of(chat.turns[0]["text"])
         _write(self._folder(chat.id) / _TURNS, asdict(chat))
@@ -91,26 +111,28 @@ class ChatStore:
         return sorted(found, key=lambda told: -told["updated"])
 
     def rename(self, chat_id: str, title: str) -> Chat:
-        chat = self.get(chat_id)
-        chat.title = title_of(title)
-        self.save(chat)
-        return chat
+        def renamed(chat: Chat) -> None:
+            chat.title = title_of(title)
+
+        return self.change(chat_id, renamed)
 
     def delete(self, chat_id: str) -> None:
-        folder = self._folder(chat_id)
-        if not folder.is_dir():
-            raise NoSuchChat(chat_id)
-        shutil.rmtree(folder)
-        self._known.pop(chat_id, None)
+        with self._lock:
+            folder = self._folder(chat_id)
+            if not folder.is_dir():
+                raise NoSuchChat(chat_id)
+            shutil.rmtree(folder)
+            self._known.pop(chat_id, None)
 
     def erase(self) -> None:
         """Every conversation, and every text read for one."""
-        shutil.rmtree(self._root, ignore_errors=True)
-        self._known.clear()
+        with self._lock:
+            shutil.rmtree(self._root, ignore_errors=True)
+            self._known.clear()
 
     # ---- documents
 
-    def add_document(self, chat: Chat, document: Document) -> dict[str, Any]:
+    def add_document(self, chat_id: str, document: Document) -> dict[str, Any]:
         told = {
             "id": secrets.token_hex(8),
             "name": document.name,
@@ -118,18 +140,23 @@ class ChatStore:
             "chars": len(document.text),
             "warnings": list(document.warnings),
         }
-        _write(self._folder(chat.id) / f"{told['id']}.json", asdict(document))
-        chat.documents.append(told)
-        self.save(chat)
+
+        def added(chat: Chat) -> None:
+            _write(self._folder(chat_id) / f"{told['id']}.json", asdict(document))
+            chat.documents.append(told)
+
+        self.change(chat_id, added)
         return told
 
-    def remove_document(self, chat: Chat, document_id: str) -> None:
-        kept = [told for told in chat.documents if told["id"] != document_id]
-        if len(kept) == len(chat.documents):
-            raise NoSuchChat(document_id)
-        chat.documents = kept
-        self.save(chat)
-        (self._folder(chat.id) / f"{document_id}.json").unlink(missing_ok=True)
+    def remove_document(self, chat_id: str, document_id: str) -> None:
+        def removed(chat: Chat) -> None:
+            kept = [told for told in chat.documents if told["id"] != document_id]
+            if len(kept) == len(chat.documents):
+                raise NoSuchChat(document_id)
+            chat.documents = kept
+
+        self.change(chat_id, removed)
+        (self._folder(chat_id) / f"{document_id}.json").unlink(missing_ok=True)
 
     def documents(self, chat: Chat) -> list[Document]:
         return [self._document(chat, told["id"]) for told in chat.documents]

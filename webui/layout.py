@@ -51,7 +51,7 @@ _LEFT = """
   <input type="search" id="gw-search" placeholder="Search conversations" aria-label="Search conversations">
   <ul id="gw-chats"></ul>
   <p id="gw-no-chats" class="gw-quiet" hidden></p>
-  <button type="button" class="gw-link gw-danger" id="gw-erase">Erase all conversations …</button>
+  <button type="button" class="gw-link gw-danger" id="gw-erase" aria-haspopup="dialog">Erase everything …</button>
 </nav>
 """
 
@@ -67,6 +67,8 @@ _LOG = """
 </div>
 <button type="button" id="gw-down" class="gw-button" hidden>↓ Latest</button>
 <ul id="gw-documents" aria-label="Documents of this chat"></ul>
+<p id="gw-chosen" hidden><span id="gw-chosen-words" role="status"></span>
+  <button type="button" class="gw-link" id="gw-unchoose">Back to normal</button></p>
 """
 
 _ATTACH = f"""
@@ -109,6 +111,17 @@ _HELP = """
   <dl id="gw-keys-list"></dl>
   <label><input type="checkbox" id="gw-keys-on" checked> Shortcuts are on</label>
   <form method="dialog"><button class="gw-button">Close</button></form>
+</dialog>
+<dialog id="gw-erasing" aria-labelledby="gw-erasing-title">
+  <h2 id="gw-erasing-title">Erase everything from this laptop?</h2>
+  <p>This goes, for good, and answers that are being written stop:</p>
+  <ul id="gw-goes"></ul>
+  <p id="gw-stays" class="gw-quiet"></p>
+  <form method="dialog" class="gw-row">
+    <button class="gw-button" autofocus>Cancel</button>
+    <button type="button" class="gw-button" id="gw-erase-chats">Only the conversations</button>
+    <button type="button" class="gw-button gw-danger" id="gw-erase-all">Erase everything</button>
+  </form>
 </dialog>
 <div id="gw-drop" hidden><p>Drop files to ask about them</p></div>
 """

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncGenerator
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from typing import Any
 
 from starlette.responses import Response
@@ -23,7 +23,7 @@ def sse(name: str, value: Any) -> bytes:
 
 
 class EventStream(Response):
-    """Sends what `events` yields. Deltas that come faster than a page can show are joined.
+    """Sends what `events` yields. Deltas that come faster than a page can show are joined; nothing else waits.
 
     When the reader leaves, or the server cancels the request, `events` is closed at once and hears of it as a
     cancellation.
@@ -34,6 +34,7 @@ class EventStream(Response):
         self._events = events
         self._waiting: list[Named] = []
         self._has_more = asyncio.Event()
+        self._is_pressing = asyncio.Event()  # there is more than deltas, or it is over
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         headers = [(b"content-type", b"text/event-stream"), (b"cache-control", b"no-store")]
@@ -62,8 +63,11 @@ class EventStream(Response):
                     else:
                         self._waiting.append((name, value))
                     self._has_more.set()
+                    if name != "delta":
+                        self._is_pressing.set()
         finally:
             self._has_more.set()
+            self._is_pressing.set()
 
     async def _send(self, send: Send, reading: asyncio.Task[None]) -> None:
         while True:
@@ -73,18 +77,19 @@ class EventStream(Response):
             except TimeoutError:
                 await send({"type": "http.response.body", "body": b": still here\n\n", "more_body": True})
                 continue
+            is_over = reading.done()
             self._has_more.clear()
+            self._is_pressing.clear()
             taken, self._waiting = self._waiting, []
-            if taken:
-                body = b"".join(sse(name, value) for name, value in taken)
-                await send({"type": "http.response.body", "body": body, "more_body": True})
-            elif reading.done():
-                await send({"type": "http.response.body", "body": b"", "more_body": False})
+            body = b"".join(sse(name, value) for name, value in taken)
+            if body or is_over:
+                await send({"type": "http.response.body", "body": body, "more_body": not is_over})
+            if is_over:
                 return
-            if reading.done():
-                self._has_more.set()
-            else:
-                await asyncio.sleep(SECONDS_BETWEEN_EVENTS)
+            if taken and taken[-1][0] == "delta":
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(SECONDS_BETWEEN_EVENTS):
+                        await self._is_pressing.wait()
 
 
 async def _left(receive: Receive) -> None:

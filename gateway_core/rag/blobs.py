@@ -67,6 +67,7 @@ class BlobFile:
     def __init__(self, path: Path, max_bytes: int) -> None:
         self._path = path
         self._max_bytes = max_bytes
+        self._lock = threading.Lock()  # the file is not removed under another thread's transaction
 
     def get(self, key: str) -> bytes | None:
         return self.get_all([key]).get(key)
@@ -99,17 +100,19 @@ class BlobFile:
             )
 
     def clear(self) -> None:
-        for suffix in ("", "-journal", "-wal", "-shm"):
-            Path(f"{self._path}{suffix}").unlink(missing_ok=True)
+        with self._lock:
+            for suffix in ("", "-journal", "-wal", "-shm"):
+                Path(f"{self._path}{suffix}").unlink(missing_ok=True)
 
     @contextmanager
     def _open(self) -> Iterator[sqlite3.Connection]:
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        os.close(os.open(self._path, os.O_RDWR | os.O_CREAT, 0o600))
-        with closing(sqlite3.connect(self._path, timeout=2.0)) as db, db:
-            db.execute("PRAGMA auto_vacuum = FULL")
-            db.execute(
-                "CREATE TABLE IF NOT EXISTS blobs (key TEXT PRIMARY KEY, used INTEGER, bytes INTEGER, value BLOB)"
-            )
-            db.execute("CREATE INDEX IF NOT EXISTS by_use ON blobs (used, bytes)")
-            yield db
+        with self._lock:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            os.close(os.open(self._path, os.O_RDWR | os.O_CREAT, 0o600))
+            with closing(sqlite3.connect(self._path, timeout=2.0)) as db, db:
+                db.execute("PRAGMA auto_vacuum = FULL")
+                db.execute(
+                    "CREATE TABLE IF NOT EXISTS blobs (key TEXT PRIMARY KEY, used INTEGER, bytes INTEGER, value BLOB)"
+                )
+                db.execute("CREATE INDEX IF NOT EXISTS by_use ON blobs (used, bytes)")
+                yield db

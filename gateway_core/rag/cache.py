@@ -13,6 +13,7 @@ import threading
 from array import array
 from collections import OrderedDict
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from ..types import Document
@@ -39,10 +40,12 @@ class IndexCache:
         self._file = BlobFile(path, max_file_bytes) if path is not None and has_fts5() else None
         self._lock = threading.Lock()
         self._held: OrderedDict[Key, Searchable] = OrderedDict()
+        self._keeping = threading.Lock()
+        self._cleared = 0
 
     def index(self, documents: Sequence[Document | str]) -> PassageIndex:
         """An index of these documents; what was indexed before, under whatever ids, is not indexed again."""
-        return PassageIndex(documents, cache=self)
+        return PassageIndex(documents, cache=_View(self, self._cleared))
 
     def find(self, documents: Sequence[Document]) -> Searchable | None:
         key = _key(documents)
@@ -51,10 +54,13 @@ class IndexCache:
             if held is not None:
                 self._held.move_to_end(key)
                 return held
+        cleared = self._cleared
         stored = self._file.get(_digest(key)) if self._file is not None else None
         found = _restored(stored) if stored is not None else None
         if found is not None:
-            self._hold(key, found)
+            with self._keeping:
+                if self._cleared == cleared:
+                    self._hold(key, found)
         return found
 
     def keep(self, documents: Sequence[Document], made: Searchable) -> None:
@@ -64,17 +70,39 @@ class IndexCache:
             self._file.put(_digest(key), _stored(made, made.table))
 
     def clear(self) -> None:
-        """Forget everything, the file included."""
-        with self._lock:
-            self._held.clear()
-        if self._file is not None:
-            self._file.clear()
+        """Forget everything, the file included, and keep nothing of what is being indexed at this moment."""
+        with self._keeping:
+            self._cleared += 1
+            with self._lock:
+                self._held.clear()
+            if self._file is not None:
+                self._file.clear()
+
+    def keep_unless_cleared(self, documents: Sequence[Document], made: Searchable, cleared: int) -> None:
+        """`keep`, if the cache was cleared no more often than that."""
+        with self._keeping:
+            if self._cleared == cleared:
+                self.keep(documents, made)
 
     def _hold(self, key: Key, made: Searchable) -> None:
         with self._lock:
             self._held[key] = made
             while sum(held.size for held in self._held.values()) > self._max_bytes:
                 self._held.popitem(last=False)
+
+
+@dataclass(frozen=True, slots=True)
+class _View:
+    """The cache for one index: what it makes is not kept if the cache is cleared meanwhile."""
+
+    cache: IndexCache
+    cleared: int
+
+    def find(self, documents: Sequence[Document]) -> Searchable | None:
+        return self.cache.find(documents)
+
+    def keep(self, documents: Sequence[Document], made: Searchable) -> None:
+        self.cache.keep_unless_cleared(documents, made, self.cleared)
 
 
 def _key(documents: Sequence[Document]) -> Key:

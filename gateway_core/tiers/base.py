@@ -124,6 +124,10 @@ class Tier(Protocol):
         """After a reset by hand: what was refused may be tried again."""
         ...
 
+    def forget_login(self) -> None:
+        """The saved login was erased: what was read from it, and learned with it, is not used again."""
+        ...
+
     async def quota_is_back(self) -> bool:
         """A free look whether used-up credits have come back before their date; `False` where there is none."""
         ...
@@ -183,6 +187,9 @@ class TierDefaults:
         return
 
     def forget(self) -> None:
+        return
+
+    def forget_login(self) -> None:
         return
 
     async def quota_is_back(self) -> bool:

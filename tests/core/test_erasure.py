@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
+import threading
 from pathlib import Path
 
 import pytest
 
 from gateway_core import Gateway, Settings
+from gateway_core.clock import SystemClock
 from gateway_core.erasure import KEPT, STORES, erase, holdings
 from gateway_core.rag import IndexCache
+from gateway_core.rag.blobs import BlobFile
 from gateway_core.secrets import Secret, write_private
 from gateway_core.testing import ScriptedTier
 from gateway_core.tiers import local_servers
 from gateway_core.tiers.copilot import login, models
+from gateway_core.tiers.copilot.tokens import TokenSources
 from gateway_core.tiers.local import MODELS
 
 
@@ -132,3 +137,81 @@ def test_a_scripted_gateway_is_no_store(tmp_path: Path):
     Gateway([ScriptedTier("local", ["yes"])], settings=Settings(ai_gateway_state_dir=tmp_path / "none"))
 
     assert not (tmp_path / "none").exists()
+
+
+class TestInARunningGateway:
+    DOCUMENT = "The heron left because the pond froze. " * 400
+
+    async def ask_of(self, gateway: Gateway) -> None:
+        await gateway.ask_documents("Why did the heron leave?", [self.DOCUMENT])
+
+    async def test_files_and_what_memory_holds_of_them_go_together(self, tmp_path: Path):
+        folder = tmp_path / "state"
+        login.save_login(folder, "github.com", Secret("gho_0123456789"), at=0)
+        async with Gateway.from_settings(Settings(ai_gateway_state_dir=folder)) as gateway:
+            copilot = gateway.router.rungs[0]
+            await self.ask_of(gateway)
+            assert copilot.identity is not None
+            erased = await gateway.erase()
+
+            assert {holding.store.name for holding in erased.gone} >= {"indexes.db", "copilot.json"}
+            assert await gateway.journal.find() is None
+            assert (copilot.identity, copilot.missing() is None) == (None, False)
+            assert {"indexes.db", "copilot.json", "requests.db"} & names(folder) == set()
+            assert next(t for t in (await gateway.status()).tiers if t.backend == "copilot").available is False
+
+            await self.ask_of(gateway)  # it goes on, with files made anew
+            assert "indexes.db" in names(folder)
+
+    async def test_a_login_that_was_being_read_meanwhile_is_not_used(self, tmp_path: Path):
+        folder = tmp_path / "state"
+        asked, answer = asyncio.Event(), asyncio.Event()
+
+        async def slow_gh(host: str) -> str | None:
+            asked.set()
+            await answer.wait()
+            return "gho_of_gh"
+
+        sources = TokenSources(
+            Settings(ai_gateway_state_dir=folder, copilot_use_gh=True), SystemClock(), run_gh=slow_gh
+        )
+        looking = asyncio.create_task(sources.look())
+        await asyncio.wait_for(asked.wait(), 5)
+        sources.forget_saved()
+        answer.set()
+
+        assert await looking is None
+        assert (await sources.look(anew=True)) is not None
+
+    def test_an_index_that_was_being_made_meanwhile_is_not_kept(self, tmp_path: Path):
+        cache = IndexCache(path=tmp_path / "indexes.db")
+        under_way = cache.index([self.DOCUMENT])
+        cache.clear()
+        under_way.pack("heron", 500)
+
+        assert cache.find(under_way.documents) is None
+        assert IndexCache(path=tmp_path / "indexes.db").find(under_way.documents) is None
+
+    def test_the_file_is_not_removed_under_another_threads_transaction(self, tmp_path: Path):
+        blobs = BlobFile(tmp_path / "blobs.db", 10_000)
+        is_inside, may_end = threading.Event(), threading.Event()
+
+        class Slow(dict[str, bytes]):
+            def items(self):
+                is_inside.set()
+                assert may_end.wait(20)
+                return super().items()
+
+        writer = threading.Thread(target=blobs.put_all, args=(Slow(a=b"x"),))
+        eraser = threading.Thread(target=blobs.clear)
+        writer.start()
+        assert is_inside.wait(20)
+        eraser.start()
+        eraser.join(0.3)
+        removed_too_early = not (tmp_path / "blobs.db").exists()
+        may_end.set()
+        writer.join()
+        eraser.join()
+
+        assert not removed_too_early
+        assert names(tmp_path) == {"home"}

@@ -10,6 +10,7 @@ import pytest
 from gateway_core import Reason, Settings
 from gateway_core.errors import RateLimited, TierBroken
 from gateway_core.testing import ScriptedTier
+from webui import streams
 from webui.asking import Asker, Question
 from webui.chats import ChatStore
 from webui.streams import EventStream
@@ -19,6 +20,10 @@ from .serving import BYTES, ask, calling, gateway, new_chat
 
 def kinds(events):
     return [name for name, _ in events]
+
+
+def turn_of(events):
+    return next(told for name, told in events if name == "turn")
 
 
 def text_of(events):
@@ -31,7 +36,7 @@ async def test_an_answer_is_told_as_it_grows_and_kept():
         events = await ask(client, chat, "Capital of France?")
         kept = (await client.get(f"/chats/{chat}")).json()
 
-    assert kinds(events) == ["chat", "meta", "delta", "delta", "turn"]
+    assert kinds(events) == ["chat", "meta", "delta", "delta", "turn", "chat"]
     assert [turn["text"] for turn in kept["turns"]] == ["Capital of France?", "Paris."]
     assert kept["turns"][1]["about"]["backend"] == "copilot"
     assert kept["title"] == "Capital of France?"
@@ -50,7 +55,7 @@ async def test_a_takeover_in_mid_answer_leaves_a_seam_and_its_reason():
     async with calling(copilot, ScriptedTier("cloud", ["is."])) as client:
         events = await ask(client, await new_chat(client), "Capital?")
 
-    about = events[-1][1]["about"]
+    about = turn_of(events)["about"]
     assert text_of(events) == "The capital is Paris."
     assert about["seams"] == [{"at": 18, "from": "copilot", "to": "cloud", "reason": "stalled"}]
     assert about["why"] == "copilot: broke off (fell silent)"
@@ -61,7 +66,7 @@ async def test_the_reason_for_a_failover_is_told():
     async with calling(copilot, ScriptedTier("cloud", ["ok"])) as client:
         events = await ask(client, await new_chat(client), "Hi")
 
-    assert events[-1][1]["about"]["why"] == "copilot: rate limited, again in 40 s"
+    assert turn_of(events)["about"]["why"] == "copilot: rate limited, again in 40 s"
 
 
 async def test_when_nobody_answers_the_conversation_says_so():
@@ -104,7 +109,7 @@ async def test_choices_reach_the_gateway():
         chat = await new_chat(client)
         events = await ask(client, chat, "Hi", local_only=True, system="Be brief.", temperature=0.7)
 
-    assert (copilot.calls, events[-1][1]["about"]["backend"]) == (0, "local")
+    assert (copilot.calls, turn_of(events)["about"]["backend"]) == (0, "local")
     assert (local.prompts[0].messages[0].content, local.prompts[0].temperature) == ("Be brief.", 0.7)
 
 
@@ -116,10 +121,10 @@ async def test_files_are_read_cited_and_marked():
         added = await client.post(f"/chats/{chat}/documents?name=..%2Fpump.txt", content=content, headers=BYTES)
         events = await ask(client, chat, "How often must the filter be changed?")
 
-    (source,) = events[-1][1]["about"]["sources"]
+    (source,) = turn_of(events)["about"]["sources"]
     assert (added.status_code, added.json()["name"]) == (201, "pump.txt")
     assert [source["text"][start:end] for start, end in source["marks"]] == ["every 250 hours"]
-    assert events[-1][1]["about"]["grounding"]["numbers_ok"] is True
+    assert turn_of(events)["about"]["grounding"]["numbers_ok"] is True
 
 
 @pytest.mark.parametrize(
@@ -195,7 +200,6 @@ async def test_a_reader_who_leaves_ends_the_work_and_the_text_so_far_is_kept():
     made = gateway(tier)
     store = ChatStore(Settings().ai_gateway_state_dir)
     chat = store.new()
-    store.save(chat)
     stream = EventStream(Asker(store, lambda: (made, "")).ask(chat, Question(prompt="Hi")))
     sent, leave = [], asyncio.Event()
 
@@ -220,7 +224,6 @@ async def test_a_second_question_in_a_busy_conversation_is_refused():
     made = gateway(ScriptedTier("copilot", ["a", 60.0]))
     store = ChatStore(Settings().ai_gateway_state_dir)
     chat = store.new()
-    store.save(chat)
     asker = Asker(store, lambda: (made, ""))
     first = asker.ask(chat, Question(prompt="Hi"))
     await anext(first)
@@ -233,18 +236,92 @@ async def test_a_second_question_in_a_busy_conversation_is_refused():
 async def test_a_document_added_while_an_answer_grows_is_not_lost():
     store = ChatStore(Settings().ai_gateway_state_dir)
     chat = store.new()
-    store.save(chat)
     made = gateway(ScriptedTier("copilot", ["a"]))
     events = Asker(store, lambda: (made, "")).ask(store.get(chat.id), Question(prompt="Hi"))
     await anext(events)
     from gateway_core import Document
 
-    store.add_document(store.get(chat.id), Document("text", name="a.txt"))
+    store.add_document(chat.id, Document("text", name="a.txt"))
     async for _ in events:
         pass
 
     found = store.get(chat.id)
     assert (len(found.documents), len(found.turns)) == (1, 2)
+
+
+async def test_a_page_that_does_not_show_the_latest_turns_drops_none_of_them():
+    async with calling(ScriptedTier("copilot", ["one"], ["two"])) as client:
+        chat = await new_chat(client)
+        await ask(client, chat, "A", seen=0)
+        stale = [
+            await client.post(f"/chats/{chat}/ask", json={"prompt": "B", "keep": 0, "seen": 0}),
+            await client.post(f"/chats/{chat}/undo", json={"keep": 0, "seen": 4}),
+        ]
+        await ask(client, chat, "B", seen=2)
+        kept = (await client.get(f"/chats/{chat}")).json()["turns"]
+
+    assert [reply.status_code for reply in stale] == [409, 409]
+    assert [turn["text"] for turn in kept] == ["A", "one", "B", "two"]
+
+
+async def test_a_conversation_keeps_the_choices_of_its_questions_and_those_made_since():
+    local = {"tier": None, "model": None, "local_only": True, "system": "Be brief.", "temperature": 0.7}
+    async with calling(ScriptedTier("local", ["here"])) as client:
+        chat = await new_chat(client)
+        none = (await client.get(f"/chats/{chat}")).json()
+        await ask(client, chat, "Hi", local_only=True, system="Be brief.", temperature=0.7)
+        asked = (await client.get(f"/chats/{chat}")).json()
+        changed = await client.put(f"/chats/{chat}/choices", json={"tier": "cloud"})
+        refused = await client.put(f"/chats/{chat}/choices", json={"tier": "moon"})
+        chosen = (await client.get(f"/chats/{chat}")).json()
+
+    assert (none["choices"], asked["choices"], chosen["choices"]["tier"]) == (None, local, "cloud")
+    assert (changed.status_code, refused.status_code) == (200, 422)
+    assert chosen["updated"] == asked["updated"]  # it is no news of the conversation
+
+
+class Sent:
+    """What an event stream sends, and when; by the clock of the loop."""
+
+    def __init__(self, *events):
+        self.bodies, self.times = [], []
+        self._events = events
+
+    async def play(self):
+        loop = asyncio.get_running_loop()
+
+        async def play():
+            for event in self._events:
+                if isinstance(event, (int, float)):
+                    await asyncio.sleep(event)
+                else:
+                    yield event
+
+        async def send(message):
+            self.bodies.append(message.get("body", b""))
+            self.times.append(loop.time())
+
+        async def receive():
+            await asyncio.Event().wait()
+
+        await EventStream(play())({"type": "http"}, receive, send)
+        return self
+
+    def at(self, words):
+        return next(moment for moment, body in zip(self.times, self.bodies, strict=True) if words in body)
+
+
+async def test_only_deltas_wait_for_each_other(monkeypatch):
+    """With a pause that nobody would sit through: the first word comes at once, and so does the end."""
+    monkeypatch.setattr(streams, "SECONDS_BETWEEN_EVENTS", 3600.0)
+    delta = lambda text: ("delta", {"text": text})  # noqa: E731
+    sent = Sent(("chat", {}), 0.01, ("meta", {}), 0.01, delta("one"), 0.01, delta("two"), 0.01, delta("three"), 0.01,
+                ("turn", {"text": "all"}), 0.01, ("chat", {}), 0.01)  # fmt: skip
+    async with asyncio.timeout(20):
+        await sent.play()
+
+    assert [body.count(b"event:") for body in sent.bodies if body] == [1, 1, 1, 2, 1]
+    assert b'"two' + b'three"' in b"".join(sent.bodies)
 
 
 class TestDrills:
@@ -253,7 +330,7 @@ class TestDrills:
         events = await ask(client, await new_chat(client), "Hi")
         over = await client.get("/drill")
         assert (begun.status_code, over.json()) == (200, {"waiting": None})
-        return events[-1][1]
+        return turn_of(events)
 
     @pytest.mark.parametrize(
         ("fault", "why"),

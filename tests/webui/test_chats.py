@@ -23,11 +23,14 @@ def store(tmp_path: Path) -> ChatStore:
 def kept(store, *texts, title=None):
     chat = store.new()
     for number, text in enumerate(texts):
-        chat.turns.append({"role": "assistant" if number % 2 else "user", "text": text})
-    store.save(chat)
+        store.change(chat.id, adding(text, "assistant" if number % 2 else "user"))
     if title is not None:
         store.rename(chat.id, title)
-    return chat
+    return store.get(chat.id)
+
+
+def adding(text, role="user"):
+    return lambda chat: chat.turns.append({"role": role, "text": text})
 
 
 def test_a_conversation_outlives_its_store(tmp_path, store):
@@ -41,7 +44,7 @@ def test_a_conversation_outlives_its_store(tmp_path, store):
 @pytest.mark.skipif(os.name != "posix", reason="modes are a matter of POSIX systems")
 def test_nobody_else_may_read_a_conversation(tmp_path, store):
     chat = kept(store, "secret")
-    store.add_document(chat, Document("private", name="a.txt"))
+    store.add_document(chat.id, Document("private", name="a.txt"))
 
     paths = [tmp_path / "state" / FOLDER, *(tmp_path / "state" / FOLDER).rglob("*")]
     assert len(paths) == 4
@@ -51,7 +54,7 @@ def test_nobody_else_may_read_a_conversation(tmp_path, store):
 
 def test_the_newest_conversation_comes_first(store):
     first, second = kept(store, "one"), kept(store, "two")
-    store.save(store.get(first.id))
+    store.change(first.id, adding("again"))
 
     assert [told["id"] for told in store.summaries()] == [first.id, second.id]
 
@@ -72,9 +75,8 @@ def test_a_damaged_conversation_hides_no_other(tmp_path, store):
 
 
 def test_a_renamed_conversation_keeps_its_name_when_it_goes_on(store):
-    chat = store.get(kept(store, "one", title="My talk").id)
-    chat.turns.append({"role": "user", "text": "two"})
-    store.save(chat)
+    chat = kept(store, "one", title="My talk")
+    store.change(chat.id, adding("two"))
 
     assert store.get(chat.id).title == "My talk"
 
@@ -87,7 +89,7 @@ def test_nothing_but_an_id_of_ours_is_looked_for(store, name):
 
 def test_erasing_leaves_no_file(tmp_path, store):
     chat = kept(store, "one")
-    store.add_document(chat, Document("text", name="a.txt"))
+    store.add_document(chat.id, Document("text", name="a.txt"))
 
     store.erase()
 
@@ -98,10 +100,10 @@ def test_erasing_leaves_no_file(tmp_path, store):
 def test_documents_come_back_as_they_were_read(store):
     chat = kept(store, "one")
     document = Document("text", name="a.pdf", kind="pdf", warnings=("a page is empty",), places=((0, "p. 1"),))
-    told = store.add_document(chat, document)
+    told = store.add_document(chat.id, document)
 
     assert store.documents(store.get(chat.id)) == [document]
-    store.remove_document(store.get(chat.id), told["id"])
+    store.remove_document(chat.id, told["id"])
     assert store.documents(store.get(chat.id)) == []
 
 

@@ -1,66 +1,79 @@
-// The page: one conversation at a time, kept on the server; the address remembers which.
+// The page: what Gradio's controls and the keys do, what the user is told, and the parts that do the rest.
 
+import { Choices } from "./choices.js";
+import { Eraser } from "./erase.js";
 import { Files, showSources } from "./files.js";
 import { Keys } from "./keys.js";
 import { Log } from "./log.js";
 import { copy, element } from "./markdown.js";
-import { call, events } from "./net.js";
+import { call } from "./net.js";
 import { ChatList } from "./side.js";
 import { StatusPanel } from "./status.js";
+import { Tabs } from "./tabs.js";
+import { Talk, idInAddress } from "./talk.js";
 
+const DRAFT = "gateway.draft";
+const LONGEST_DRAFT = 500_000; // characters: a tab's memory holds some millions
 const PHONE = matchMedia("(max-width: 900px)");
 const $ = (id) => document.getElementById(id);
 
 class Page {
   constructor() {
-    this.chat = null;
-    this.asking = null;
-    this.choices = { tier: "", local_only: false, system: "", temperature: "" };
     this.log = new Log({
       grown: () => this.log.scroll(),
-      retry: (index) => this.retry(index),
-      undo: (index) => this.undo(index),
-      edit: (index, text) => this.ask(text, index),
+      retry: (index) => this.talk.retry(index),
+      undo: (index) => this.talk.undo(index),
+      edit: (index, text) => this.talk.ask(text, index),
       openSource: (view, n) => {
         if (PHONE.matches) this.drawer("right", true);
         showSources(view, n);
       },
     });
+    this.talk = new Talk(this);
+    this.choices = new Choices(this);
     this.files = new Files(this);
     this.chats = new ChatList(this);
     this.keys = new Keys(this);
+    this.eraser = new Eraser(this);
     this.status = new StatusPanel(this);
-    this.name();
+    this.tabs = new Tabs({
+      status: (status) => this.status.show(status),
+      connected: (is) => this.connected(is),
+      chats: () => this.chats.refresh(),
+      erased: (all) => this.erased(all),
+    });
+    this.input.setAttribute("aria-label", "Message");
+    this.draft();
     this.theme(document.documentElement.classList.contains("gw-dark"));
     $("gw-theme").addEventListener("click", () => this.toggleTheme());
     for (const side of ["left", "right"]) {
       $(`gw-open-${side}`).addEventListener("click", () => this.drawer(side));
     }
     $("gw-middle").addEventListener("click", () => PHONE.matches && this.closeDrawers());
-    addEventListener("hashchange", () => this.open(idInAddress(), false));
+    addEventListener("visibilitychange", () => document.hidden || this.chats.refresh());
     this.busy(false);
     this.chats.refresh();
     this.status.speeds();
     this.showDrill();
-    if (idInAddress()) this.open(idInAddress(), false);
+    if (idInAddress()) this.talk.open(idInAddress(), false);
   }
 
   // ---- what Gradio's controls call
 
   send(text) {
-    if (this.asking) return text;
-    if (!text.trim()) return text;
-    this.ask(text, null);
+    if (this.talk.asking || !text.trim()) return text;
+    this.talk.ask(text, null);
+    sessionStorage.removeItem(DRAFT);
     return "";
   }
 
   stop() {
-    this.asking?.abort();
+    this.talk.stop();
     return [];
   }
 
   choose(name, value) {
-    this.choices[name] = value;
+    this.choices.choose(name, value);
   }
 
   async drill(tier, fault) {
@@ -72,156 +85,20 @@ class Page {
     }
   }
 
-  // ---- asking
-
-  async ask(text, keep) {
-    if (this.asking) return;
-    const asking = (this.asking = new AbortController());
-    this.busy(true);
-    let view = null;
-    try {
-      const chat = await this.ensureChat();
-      this.log.cut(keep ?? this.log.turns.length);
-      keep = this.log.turns.length;
-      this.log.add({ role: "user", text });
-      view = this.log.add({ role: "assistant", text: "", about: null });
-      view.root.classList.add("gw-growing");
-      view.root.setAttribute("aria-busy", "true");
-      this.log.toEnd();
-      await this.files.settled();
-      asking.signal.throwIfAborted();
-      await events(`chats/${chat}/ask`, this.question(text, keep), asking.signal, (name, told) => this.hear(view, name, told));
-      if (!view.turn.about) throw new TypeError("the stream ended early");
-    } catch (error) {
-      if (view) await this.unfinished(view, error);
-      else this.say(error.message, true);
-    } finally {
-      view?.root.classList.remove("gw-growing");
-      view?.root.removeAttribute("aria-busy");
-      if (this.asking === asking) {
-        this.asking = null;
-        this.busy(false);
-      }
-      this.chats.refresh();
-      this.status.speeds();
-      this.showDrill();
-    }
-  }
-
-  question(prompt, keep) {
-    const { tier, local_only, system, temperature } = this.choices;
-    return {
-      prompt,
-      keep,
-      tier: tier || null,
-      model: $("gw-model").value || null,
-      local_only,
-      system: system || null,
-      temperature: temperature === "" ? null : Number(temperature),
-    };
-  }
-
-  hear(view, name, told) {
-    const turn = view.turn;
-    switch (name) {
-      case "chat": // it has its title now
-        this.chats.refresh();
-        break;
-      case "delta":
-        turn.text += told.text;
-        view.grow();
-        break;
-      case "seam":
-        if (told.action === "restart") turn.text = "";
-        else (view.seams ||= []).push(told);
-        view.turn = { ...turn, text: turn.text };
-        view.text._blocks = [];
-        if (told.action !== "restart") view.foot.replaceChildren(element("p", "gw-seam-line", `⇄ ${told.from} broke off; ${told.to} goes on`));
-        break;
-      case "turn":
-        view.settle(told);
-        this.log.scroll();
-        break;
-    }
-  }
-
-  async unfinished(view, error) {
-    const about = { ...(view.turn.about || {}), is_cut: true };
-    if (error.name !== "AbortError") {
-      const isLost = error instanceof TypeError;
-      about.is_cut = isLost;
-      about.problem = isLost
-        ? { title: "The connection to the server was lost", detail: "What was written until then is kept.", cure: "retry once the server is back" }
-        : { title: "The question was not asked", detail: error.message, cure: "" };
-    }
-    view.settle({ ...view.turn, about });
-  }
-
-  retry(index) {
-    const asked = this.log.turns[index - 1]?.turn;
-    if (asked?.role === "user") this.ask(asked.text, index - 1);
-  }
-
-  async undo(index) {
-    if (this.asking || index < 1) return;
-    const text = this.log.turns[index - 1].turn.text;
-    await call("POST", `chats/${this.chat}/undo`, { keep: index - 1 });
-    this.log.cut(index - 1);
-    this.write(text);
-    this.chats.refresh();
-  }
-
   // ---- conversations
 
-  async ensureChat() {
-    if (!this.chat) {
-      this.making ||= call("POST", "chats", {});
-      this.chat = (await this.making).id;
-      this.making = null;
-      history.replaceState(null, "", `#chat=${this.chat}`);
+  erased(all) {
+    this.talk.new();
+    if (all) {
+      this.choices.forget();
+      this.write("");
     }
-    return this.chat;
-  }
-
-  newChat() {
-    this.stop();
-    this.chat = null;
-    history.pushState(null, "", location.pathname + location.search);
-    this.log.show([]);
-    this.files.show([]);
-    $("gw-sources").hidden = true;
-    this.chats.refresh();
-    this.closeDrawers();
-    this.focusMessage();
-  }
-
-  async open(id, push = true) {
-    if (id === this.chat) return;
-    this.stop();
-    if (!id) return this.newChat();
-    try {
-      const told = await call("GET", `chats/${id}`);
-      this.chat = id;
-      if (push) history.pushState(null, "", `#chat=${id}`);
-      $("gw-sources").hidden = true;
-      this.log.show(told.turns);
-      this.files.show(told.documents);
-      this.closeDrawers();
-      this.focusMessage();
-    } catch (error) {
-      if (error.status === 404) {
-        this.newChat();
-        this.say("That conversation is not there any more.");
-      } else {
-        this.say("The conversation could not be loaded; it is tried again when the server answers.", true);
-        this.missed = id;
-      }
-    }
-    this.chats.refresh();
+    this.say(all ? "Everything was erased." : "Every conversation was erased.");
   }
 
   chatsChanged() {
     this.chats.refresh();
+    this.tabs.tell("chats");
   }
 
   // ---- what the user is told
@@ -233,14 +110,12 @@ class Page {
     if (!is) this.say("The server does not answer. This page goes on trying.", true, true);
     else if (returned) {
       this.say("The server is back.");
-      this.chats.refresh();
-      if (this.missed) this.open(this.missed, false);
-      this.missed = null;
+      this.talk.serverIsBack();
     }
   }
 
   statusChanged() {
-    if (!this.asking) this.showDrill();
+    if (!this.talk.asking) this.showDrill();
   }
 
   say(text, isBad = false, stays = false) {
@@ -276,8 +151,17 @@ class Page {
     return document.querySelector("#gw-message textarea, #gw-message input");
   }
 
-  name() {
-    this.input?.setAttribute("aria-label", "Message");
+  // What was not sent yet outlives a reload of this tab.
+  draft() {
+    const kept = sessionStorage.getItem(DRAFT);
+    if (kept) this.write(kept);
+    this.input.addEventListener("input", () => {
+      if (this.input.value.length <= LONGEST_DRAFT) sessionStorage.setItem(DRAFT, this.input.value);
+    });
+  }
+
+  giveBack(text) {
+    if (!this.input.value) this.write(text);
   }
 
   write(text) {
@@ -300,7 +184,7 @@ class Page {
   }
 
   retryLast() {
-    if (this.last) this.retry(this.last.index);
+    if (this.last) this.talk.retry(this.last.index);
   }
 
   editLast() {
@@ -308,7 +192,7 @@ class Page {
   }
 
   undoLast() {
-    if (this.last) this.undo(this.last.index);
+    if (this.last) this.talk.undo(this.last.index);
   }
 
   async copyLast() {
@@ -340,7 +224,7 @@ class Page {
   }
 
   escape() {
-    if (this.asking) this.stop();
+    if (this.talk.asking) this.stop();
     else this.closeDrawers();
   }
 
@@ -356,13 +240,9 @@ class Page {
   }
 }
 
-function idInAddress() {
-  return location.hash.match(/^#chat=([0-9a-f]{16})$/)?.[1] || null;
-}
-
 // Gradio draws the page after this script has loaded.
 function begin() {
-  if (!$("gw-log") || !$("gw-cards") || !$("gw-keys") || !document.querySelector("#gw-message textarea, #gw-message input")) return false;
+  if (!$("gw-log") || !$("gw-cards") || !$("gw-erasing") || !document.querySelector("#gw-message textarea, #gw-message input")) return false;
   window.gateway = new Page();
   return true;
 }

@@ -56,7 +56,7 @@ export class Files {
   }
 
   async read(files) {
-    const chat = await this.page.ensureChat();
+    const chat = await this.page.talk.ensure();
     const queue = files.map((file) => [file, this.waiting(file)]);
     const worker = async () => {
       for (let next = queue.shift(); next; next = queue.shift()) await this.load(chat, ...next);
@@ -83,7 +83,7 @@ export class Files {
         if (part < 1) bar.value = part;
         else bar.removeAttribute("value"); // it is being read
       });
-      if (this.page.chat === chat) item.replaceWith(this.item(told));
+      if (this.page.talk.chat === chat) item.replaceWith(this.item(told));
     } catch (error) {
       item.replaceWith(this.refused(error.message));
     }
@@ -95,7 +95,7 @@ export class Files {
     for (const warning of told.warnings) item.append(element("span", "gw-warning", `! ${warning}`));
     const button = this.closer(`Remove ${told.name}`, async () => {
       try {
-        await call("DELETE", `chats/${this.page.chat}/documents/${told.id}`);
+        await call("DELETE", `chats/${this.page.talk.chat}/documents/${told.id}`);
       } catch (error) {
         if (error.status !== 404) throw error;
       }

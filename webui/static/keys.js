@@ -11,7 +11,7 @@ export class Keys {
     this.table = [
       ["Enter", "Send (Shift+Enter: new line)", null],
       ["Escape", "Stop the answer; close a drawer", () => page.escape()],
-      ["Alt+N", "New chat", () => page.newChat()],
+      ["Alt+N", "New chat", () => page.talk.new()],
       ["Alt+F", "Search conversations", () => page.focusSearch()],
       ["Alt+U", "Attach files", () => document.getElementById("gw-attach").click()],
       ["Alt+R", "Retry the last answer", () => page.retryLast()],

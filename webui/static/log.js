@@ -59,6 +59,10 @@ export class Log {
     this.relabel();
   }
 
+  get isEdited() {
+    return this.root.querySelector(".gw-edit") !== null;
+  }
+
   relabel() {
     this.turns.forEach((view, n) => view.root.classList.toggle("gw-last", n >= this.turns.length - 2));
   }

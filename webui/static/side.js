@@ -21,14 +21,17 @@ export class ChatList {
       open.open = false;
       open.querySelector("summary").focus();
     });
-    document.getElementById("gw-new").addEventListener("click", () => page.newChat());
-    document.getElementById("gw-erase").addEventListener("click", () => this.eraseAll());
+    document.getElementById("gw-new").addEventListener("click", () => page.talk.new());
   }
 
   async refresh() {
     const query = this.search.value.trim();
-    const chats = await call("GET", `chats?q=${encodeURIComponent(query)}`);
-    const shown = chats.filter((chat) => chat.turns || chat.id === this.page.chat);
+    const talk = this.page.talk;
+    const open = talk.chat;
+    const chats = await call("GET", `chats?q=${encodeURIComponent(query)}`).catch(() => null);
+    if (!chats) return; // the page says when the server does not answer
+    if (open && open === talk.chat && !query) talk.compare(chats);
+    const shown = chats.filter((chat) => chat.turns || chat.id === this.page.talk.chat);
     // An answer that ends meanwhile must not close the menu, or the name, under the user's hands.
     this.isStale = this.list.querySelector("details[open], .gw-rename") !== null;
     if (this.isStale) return;
@@ -36,18 +39,17 @@ export class ChatList {
     const none = document.getElementById("gw-no-chats");
     none.hidden = shown.length > 0;
     none.textContent = query ? "Nothing found." : "Your conversations are kept here, on this laptop.";
-    document.getElementById("gw-erase").hidden = !chats.length;
   }
 
   item(chat) {
-    const isOpen = chat.id === this.page.chat;
+    const isOpen = chat.id === this.page.talk.chat;
     const item = element("li", isOpen ? "gw-chat gw-current" : "gw-chat");
     const open = element("button", "gw-open");
     open.type = "button";
     open.append(element("span", "gw-title", chat.title));
     open.append(element("span", "gw-quiet", chat.hit || when(chat.updated)));
     if (isOpen) open.setAttribute("aria-current", "true");
-    open.addEventListener("click", () => this.page.open(chat.id));
+    open.addEventListener("click", () => this.page.talk.open(chat.id));
     const more = element("details", "gw-more");
     const handle = element("summary", "", "⋯");
     handle.setAttribute("aria-label", `More for ${chat.title}`);
@@ -91,7 +93,7 @@ export class ChatList {
       isOver = true;
       if (save && box.value.trim()) await call("PATCH", `chats/${chat.id}`, { title: box.value });
       box.remove();
-      this.refresh();
+      this.page.chatsChanged();
     };
     box.addEventListener("keydown", (event) => {
       event.stopPropagation();
@@ -104,15 +106,8 @@ export class ChatList {
   async remove(chat) {
     if (!confirm(`Delete “${chat.title}” with its documents?`)) return;
     await call("DELETE", `chats/${chat.id}`);
-    if (chat.id === this.page.chat) this.page.newChat();
-    this.refresh();
-  }
-
-  async eraseAll() {
-    if (!confirm("Erase every conversation and every document read for one?")) return;
-    await call("DELETE", "chats");
-    this.page.newChat();
-    this.refresh();
+    if (chat.id === this.page.talk.chat) this.page.talk.new();
+    this.page.chatsChanged();
   }
 }
 

@@ -1,7 +1,7 @@
 // Who would answer, live: the server says when something changed; seconds are counted down here.
 
 import { element } from "./markdown.js";
-import { at, call } from "./net.js";
+import { call } from "./net.js";
 import { nameOf, seconds } from "./log.js";
 
 const NETWORK = {
@@ -18,22 +18,7 @@ export class StatusPanel {
     this.heard = 0;
     this.tiers = document.getElementById("gw-tiers");
     document.getElementById("gw-reset").addEventListener("click", () => this.reset());
-    this.listen();
     setInterval(() => this.count(), 1000);
-  }
-
-  listen() {
-    this.source = new EventSource(at("../ai/events"));
-    this.source.addEventListener("status", (event) => this.show(JSON.parse(event.data)));
-    this.source.addEventListener("open", () => this.page.connected(true));
-    this.source.addEventListener("error", () => {
-      this.page.connected(false);
-      // A browser gives up for good after a reply that is no event stream (a proxy's error page, say).
-      if (this.source.readyState === EventSource.CLOSED) {
-        clearTimeout(this.again);
-        this.again = setTimeout(() => this.listen(), 2000);
-      }
-    });
   }
 
   async reset() {
@@ -47,7 +32,7 @@ export class StatusPanel {
 
   show(status) {
     this.status = status;
-    this.heard = Date.now();
+    this.heard = status.heard;
     const [kind, words] = NETWORK[status.connectivity] || ["gw-quiet", status.connectivity];
     document.getElementById("gw-network").replaceChildren(element("p", kind, words));
     const rungs = status.tiers.filter((tier, n) => !this.isHidden(tier, n));
@@ -121,14 +106,8 @@ export class StatusPanel {
   }
 
   models(rungs) {
-    const select = document.getElementById("gw-model");
-    const names = [...new Set(rungs.filter((tier) => tier.available).flatMap((tier) => [tier.model, ...tier.models]))];
-    const wanted = JSON.stringify(names);
-    if (select.dataset.names === wanted) return;
-    select.dataset.names = wanted;
-    const chosen = select.value;
-    const options = names.filter(Boolean).map((name) => new Option(name, name, false, name === chosen));
-    select.replaceChildren(new Option("as the tier is set", ""), ...options);
+    const names = rungs.filter((tier) => tier.available).flatMap((tier) => [tier.model, ...tier.models]);
+    this.page.choices.models([...new Set(names)].filter(Boolean));
   }
 
   count() {
@@ -142,7 +121,7 @@ export class StatusPanel {
   }
 
   async speeds() {
-    const found = await call("GET", "speeds");
+    const found = await call("GET", "speeds").catch(() => ({}));
     const plots = Object.entries(found).map(([backend, points]) => plot(backend, points));
     document.getElementById("gw-speeds").hidden = !plots.length;
     document.getElementById("gw-plots").replaceChildren(...plots);

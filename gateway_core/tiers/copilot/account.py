@@ -144,6 +144,11 @@ class Accounts:
             return False
         return (await self._renewed(token, bearer)).secret != bearer.secret
 
+    def forget(self) -> None:
+        """Every seat, and every bearer that a token was exchanged for."""
+        self._known.clear()
+        self._bearers.clear()
+
     async def aclose(self) -> None:
         await self._flight.aclose()
         await self._exchange.aclose()

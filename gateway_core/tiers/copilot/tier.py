@@ -143,6 +143,12 @@ class CopilotTier(TierDefaults):
         """After a reset: refused tokens may be tried again."""
         self._sources.forget()
 
+    def forget_login(self) -> None:
+        self._sources.forget_saved()
+        self._accounts.forget()
+        self._identities.clear()
+        self._shelf, self._shelf_key = None, ""
+
     async def quota_is_back(self) -> bool:
         """A free look whether used-up credits have come back before their date."""
         token = self._sources.current

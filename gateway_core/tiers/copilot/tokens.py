@@ -117,6 +117,7 @@ class TokenSources:
         self._gh: tuple[Secret | None, float] | None = None
         self._looked_at: float | None = None
         self._looking: asyncio.Task[None] | None = None
+        self._erased = 0
         self._first = tuple(
             self._named(name) for name in ("copilot_github_token", "github_copilot_token", "gh_copilot_token")
         )
@@ -176,6 +177,12 @@ class TokenSources:
         self._gh = None
         self._looked_at = None
 
+    def forget_saved(self) -> None:
+        """Nothing that was read from a file or a program is used again before it is read anew."""
+        self.forget()
+        self._erased += 1
+        self.current = self._usable(self._first)
+
     async def aclose(self) -> None:
         if self._looking is not None and not self._looking.done():
             self._looking.cancel()
@@ -199,11 +206,14 @@ class TokenSources:
 
     async def _search(self) -> None:
         self._problem = None
+        erased = self._erased
         found: list[Token | None] = [*self._first]
         for source in (self._saved, self._from_gh, self._from_editors, self._from_environment):
             if not self._at_github or self._usable(tuple(found)) is not None:
                 break
             found += await source()
+        if self._erased != erased:
+            return  # what was read is not there any more
         tokens = tuple(found)
         self.current = self._usable(tokens) or self._usable(tokens, even_refused=True)
         self._looked_at = self._clock.span()
