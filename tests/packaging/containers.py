@@ -111,14 +111,18 @@ class Container:
         return Reply(**json.loads(done.stdout))
 
     @contextmanager
-    def beside(self, *command: str) -> Iterator[subprocess.Popen[bytes]]:
-        """A program of the host's in the container's network."""
-        process = subprocess.Popen(["nsenter", "--target", str(self.pid), "--net", *command], stdout=subprocess.DEVNULL)
-        try:
-            yield process
-        finally:
-            process.terminate()
-            process.wait(20)
+    def beside(self, *command: str) -> Iterator[None]:
+        """A program of the host's in the container's network, from its first line on; it ends with its input."""
+        into = ["nsenter", "--target", str(self.pid), "--net"]
+        with subprocess.Popen([*into, *command], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+            assert process.stdin is not None
+            assert process.stdout is not None
+            assert process.stdout.readline() == b"ready\n"
+            try:
+                yield
+            finally:
+                process.stdin.close()
+                process.wait(20)
 
 
 @contextmanager
