@@ -103,7 +103,9 @@ def _is_ollama(pid: int) -> bool:
         except OSError:
             return False
     else:
-        look = ["tasklist", "/FI", f"PID eq {pid}"] if sys.platform == "win32" else ["ps", "-o", "args=", "-p", str(pid)]
+        look = (
+            ["tasklist", "/FI", f"PID eq {pid}"] if sys.platform == "win32" else ["ps", "-o", "args=", "-p", str(pid)]
+        )
         words = subprocess.run(look, capture_output=True, text=True).stdout
     return "ollama" in words
 

@@ -14,7 +14,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 # What stands in for the program: it notes what it was given, and answers as an Ollama without models does.
-PROGRAM = '''#!/usr/bin/env python3
+PROGRAM = """#!/usr/bin/env python3
 import http.server, json, os, pathlib, sys
 assert sys.argv[1:] == ["serve"], sys.argv
 pathlib.Path(os.environ["HOME"], "ollama-environment.json").write_text(json.dumps(dict(os.environ)))
@@ -29,7 +29,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
     def log_message(self, *_): pass
 host, port = os.environ["OLLAMA_HOST"].rsplit(":", 1)
 http.server.ThreadingHTTPServer((host, int(port)), Handler).serve_forever()
-'''
+"""
 FILES = {"bin/ollama": PROGRAM, "lib/ollama/libggml-cpu.so": "not really a library\n" * 2000}
 
 
