@@ -121,11 +121,9 @@ def _download(client: httpx.Client, url: str, path: Path) -> str:
     with _reading(url), client.stream("GET", url) as reply, path.open("wb") as file:
         reply.raise_for_status()
         whole = int(reply.headers.get("content-length", 0))
-        free = shutil.disk_usage(path.parent).free
-        if whole * (1 + UNPACKED) > free:
-            raise Refused(
-                f"{whole * (1 + UNPACKED) / 1e9:.1f} GB of disk are needed at {path.parent.parent}, {free / 1e9:.1f} GB are free"
-            )
+        needed, free = whole * (1 + UNPACKED), shutil.disk_usage(path.parent).free
+        if needed > free:
+            raise Refused(f"it needs {needed / 1e9:.1f} GB of disk and {free / 1e9:.1f} GB are free")
         for piece in reply.iter_bytes(1 << 20):
             file.write(piece)
             digest.update(piece)
