@@ -32,6 +32,7 @@ MOST = 200
 APPLICATION = 0x4149474A  # marks the file as ours
 SCHEMA = 1
 PATIENCE = 0.5  # seconds for another process's lock
+_PAUSE = 0.1  # seconds between two writes: a burst of requests is written in one
 _GOODBYE = 1.0  # seconds that closing waits for what is still to be written
 
 _CREATE = (
@@ -134,6 +135,10 @@ class Journal:
                 if self._is_closing and self._heard == tried:
                     self._thread = None
                     return
+                self._work.wait_for(self._closes, _PAUSE)
+
+    def _closes(self) -> bool:
+        return self._is_closing
 
     def _has_work(self, tried: int) -> bool:
         return self._heard > tried or self._is_closing

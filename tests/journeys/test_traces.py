@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import aclosing, suppress
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -96,6 +97,8 @@ async def test_every_name_is_one_of_the_conventions_or_our_own(
     names = {name for span in collector.spans for name in span.facts}
     assert {name for name in names if not name.startswith("ai_gateway.")} <= KNOWN
     assert len(names & KNOWN) > 8
+    reference = (Path(__file__).parents[2] / "docs" / "observability.md").read_text(encoding="utf-8")
+    assert [name for name in names if f"`{name}`" not in reference] == []
 
 
 async def test_a_failover_is_two_calls_the_first_with_its_error(

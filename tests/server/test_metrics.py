@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import subprocess
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -84,6 +85,15 @@ def test_a_bucket_holds_what_took_as_long_as_its_bound():
     assert list(histogram.lines())[:3] == [
         'wait_seconds_bucket{le="0.05"} 2', 'wait_seconds_bucket{le="1.0"} 4', 'wait_seconds_bucket{le="+Inf"} 5',
     ]  # fmt: skip
+
+
+async def test_the_reference_lists_every_family_and_no_other():
+    async with calling(ScriptedTier("copilot")) as client:
+        page = (await client.get("/metrics")).text
+    served = {tuple(line.split()[2:4]) for line in page.splitlines() if line.startswith("# TYPE")}
+    reference = (Path(__file__).parents[2] / "docs" / "observability.md").read_text(encoding="utf-8")
+
+    assert set(re.findall(r"^\| `(ai_gateway_[a-z_]+)` \| ([a-z]+) \|", reference, re.MULTILINE)) == served
 
 
 # Reads the page by the official client's parser, and says what it understood.
