@@ -19,7 +19,7 @@ from typing import Any
 import anyio
 
 from ..budget import Budgets, Spent
-from ..circuit import Circuit, CircuitPolicy, CircuitState, CircuitStore, Permit, admit, record, renew
+from ..circuit import CircuitPolicy, CircuitState, CircuitStore, Permit
 from ..clock import Clock
 from ..deadline import Deadline
 from ..errors import (
@@ -38,12 +38,10 @@ from ..tiers.base import Call, Tier
 from ..types import Answer, Attempt, AttemptOutcome, Chunk, Done, Event, Meta, OnInterrupt, Prompt, Reason, Usage
 from .course import Ask, Course
 from .gate import Gate, OpenGate
-from .outcomes import outcome_of
 from .plan import Facts, Step, Wish, cloud_time, plan
 from .splice import GO_ON, Seam, to_go_on
+from .turnstile import Turnstile
 from .watch import Limits, Watch
-
-RENEW_EVERY = 1.0  # seconds between renewals of a probe's lease: shared stores are not asked for each token
 
 
 @dataclass
@@ -85,9 +83,9 @@ class Router:
         self.rungs = tuple(rungs)
         self.store = store
         self._clock = clock
-        self._policy = policy
         self._limits = {True: limits, False: local_limits}
         self._telemetry = telemetry or Telemetry(clock.wall)
+        self._turnstile = Turnstile(store, clock, policy, self._telemetry)
         self._gate = gate or OpenGate()
         self._budgets = budgets
         self._recordings: set[asyncio.Task[None]] = set()
@@ -146,17 +144,11 @@ class Router:
         if self._recordings:
             await asyncio.wait(self._recordings)
 
-    async def shown(self, rung: Tier) -> CircuitState:
-        """The state of a rung's circuit, as users see it."""
-        if rung.identity is None:
-            return CircuitState.CLOSED
-        return (await self.store.read(rung.identity)).shown(self._clock.span())
-
     async def state(self) -> CircuitState:
         """Copilot's circuit: the `state` of every reply."""
         for rung in self.rungs:
             if rung.backend == "copilot":
-                return await self.shown(rung)
+                return await self._turnstile.shown(rung.identity)
         return CircuitState.CLOSED
 
     # ---- before a tier is asked
@@ -204,26 +196,11 @@ class Router:
         if skip is None and rung.address is not None:  # the link may have gone while others were asked
             skip = self._gate.blocked(rung.address)
             detail = "no way there" if skip else detail
-        if skip is None and identity is not None:
-            now = self._clock.span()
-
-            def enter(circuit: Circuit) -> tuple[Circuit, tuple[Permit | None, Circuit]]:
-                after, permit = admit(circuit, self._policy, now)
-                return after, (permit, circuit)
-
-            permit, circuit = await self.store.update(identity, enter)
-            if permit is not None:
-                if permit.is_probe:
-                    self._telemetry.tell("circuit", backend=rung.backend, state="half_open")
-                return permit
-            retry_after = circuit.remaining(now)
-            if circuit.state is CircuitState.HALF_OPEN:
-                skip, detail = Reason.PROBE_IN_FLIGHT, "another request is finding out whether it is back"
-            else:
-                skip = circuit.reason if circuit.reason in _TELLING else Reason.CIRCUIT_OPEN
-                detail = f"left alone after: {circuit.reason or 'failures'}"
         if skip is None:
-            return Permit(-1)
+            found = await self._turnstile.enter(rung, identity)
+            if isinstance(found, Permit):
+                return found
+            skip, detail, retry_after = found.reason, found.detail, found.retry_after
         self._tell(
             course,
             Attempt(
@@ -303,8 +280,7 @@ class Router:
                         course.first_text_at = first_at if course.first_text_at is None else course.first_text_at
                         for event in await self._write(turn, text, chunk):
                             yield event
-                    if turn.permit is not None and turn.permit.is_probe:
-                        await self._renew(turn, limits.stall)
+                    turn.renewed = await self._turnstile.renew(turn.identity, turn.permit, limits.stall, turn.renewed)
                     if chunk.finish_reason is not None:
                         outcome, finish = AttemptOutcome.ANSWERED, chunk.finish_reason
                         for event in await self._finish(turn, chunk.finish_reason, model, usage):
@@ -339,7 +315,7 @@ class Router:
             self._tell(
                 course, told, begun=begun, first_at=first_at, usage=usage, finish_reason=finish,
                 asked_model=call.asked.model, host=call.asked.host, port=call.asked.port,
-                **self._part(turn),
+                has_written=turn.has_written,
             )  # fmt: skip
             if told.may_have_billed and self._budgets is not None:
                 read = course.prompt.chars if course.prompt else 0
@@ -352,14 +328,6 @@ class Router:
                     self._gate.suspect_dns()
         if turn.has_written and failure is not None:
             course.break_off(failure.reason, usage)
-
-    def _part(self, turn: _Turn) -> dict[str, Any]:
-        """Which part of the answer the rung wrote, and whether as a first, going on, or anew."""
-        course = turn.course
-        if not turn.has_written:
-            return {"segment": None, "action": None}
-        policy = "restart" if course.ask.after_a_cut is OnInterrupt.RESTART else "continue"
-        return {"segment": course.segment, "action": policy if course.segment else None}
 
     async def _fitted(self, turn: _Turn, before: TierFailed | PromptRefused | None) -> Prompt:
         """The prompt in the form for this rung: smaller if its window is, going on if somebody broke off."""
@@ -407,36 +375,11 @@ class Router:
         turn.course.finish(finish_reason, model, usage)
         return events
 
-    async def _renew(self, turn: _Turn, lease: float) -> None:
-        now = self._clock.span()
-        if now - turn.renewed < RENEW_EVERY:
-            return
-        turn.renewed = now
-        assert turn.permit is not None
-        assert turn.identity is not None
-        permit, lease = turn.permit, lease + RENEW_EVERY  # it must outlast the chunks that do not renew it
-        await self.store.update(turn.identity, lambda c: (renew(c, permit, lease, now), None))
-
     async def _record(self, turn: _Turn) -> None:
         for charge in turn.charges:
             if self._budgets is not None:
                 await self._budgets.count(turn.rung.backend, charge)
-        identity, permit = turn.identity, turn.permit
-        if identity is None or permit is None:
-            return
-        outcome = outcome_of(turn.heard, had_its_time=turn.had_its_time)
-        now = self._clock.span()
-
-        def hear(circuit: Circuit) -> tuple[Circuit, tuple[CircuitState, Circuit]]:
-            after = record(circuit, permit, outcome, self._policy, now)
-            return after, (circuit.state, after)
-
-        before, after = await self.store.update(identity, hear)
-        if before is not after.state:
-            wait = round(after.remaining(now), 1)
-            self._telemetry.tell(
-                "circuit", backend=turn.rung.backend, state=str(after.state), reason=outcome.reason, wait=wait
-            )
+        await self._turnstile.leave(turn.rung, turn.identity, turn.permit, turn.heard, had_its_time=turn.had_its_time)
 
     # ---- at the end
 
@@ -471,45 +414,9 @@ class Router:
         self._telemetry.tell("unanswered", id=course.ask.id)
         raise AllTiersFailed(attempts)
 
-    def _tell(
-        self,
-        course: Course,
-        attempt: Attempt,
-        *,
-        begun: float | None = None,
-        first_at: float | None = None,
-        usage: Usage | None = None,
-        **facts: Any,
-    ) -> None:
-        """Note the attempt, and tell of it. `detail` is told only where no provider could have worded it."""
-        course.attempts.append(attempt)
-        start = course.started if course.ask.begun is None else course.ask.begun
-
-        def after_start(moment: float | None) -> float | None:
-            return None if moment is None else round((moment - start) * 1000, 1)
-
-        found = {
-            "backend": attempt.backend,
-            "mode": attempt.mode,
-            "outcome": str(attempt.outcome),
-            "reason": attempt.reason,
-            "ms": attempt.ms,
-            "model": attempt.model,
-            "may_have_billed": attempt.may_have_billed,
-            "retry_after": attempt.retry_after,
-            "detail": attempt.detail if attempt.outcome is AttemptOutcome.SKIPPED else None,
-            "begun_ms": after_start(self._clock.now() if begun is None else begun),
-            "first_token_ms": after_start(first_at),
-            "input_tokens": usage.input_tokens if usage else None,
-            "output_tokens": usage.output_tokens if usage else None,
-            **facts,
-        }
-        course.ask.told.append(found)
-        self._telemetry.tell("attempt", id=course.ask.id, **found)
-
-
-# Reasons that say more to a person than "its circuit is open".
-_TELLING = frozenset({Reason.RATE_LIMITED, Reason.QUOTA_USED_UP, Reason.UNAUTHORIZED, Reason.FORBIDDEN})
+    def _tell(self, course: Course, attempt: Attempt, *, begun: float | None = None, **facts: Any) -> None:
+        begun = self._clock.now() if begun is None else begun
+        self._telemetry.tell("attempt", id=course.ask.id, **course.add(attempt, begun=begun, **facts))
 
 
 def _sleeps_on(gap: float) -> None:

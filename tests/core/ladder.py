@@ -30,8 +30,8 @@ def in_virtual_time(test: Callable[..., Awaitable[None]]) -> Callable[..., None]
 
 
 def router(*tiers: ScriptedTier, **options: Any) -> Router:
-    """A router on the running virtual loop's clock, with the default limits."""
-    clock = asyncio.get_running_loop()
+    """A router on the running virtual loop's clock or another, with the default limits."""
+    clock = options.pop("clock", None) or asyncio.get_running_loop()
     options.setdefault("policy", CircuitPolicy())
     options.setdefault("telemetry", Telemetry(clock.wall))
     return Router(tiers, options.pop("store", MemoryStore()), clock, **options)

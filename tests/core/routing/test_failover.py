@@ -556,8 +556,7 @@ async def test_f68_f70_the_calendar_is_never_looked_at_and_sleep_counts():
 
     clock = ManualClock()
     copilot, cloud, local = ladder([BROKEN], [BROKEN], [BROKEN], ["back"])
-    r = router(copilot, cloud, local, store=MemoryStore())
-    r._clock = clock
+    r = router(copilot, cloud, local, store=MemoryStore(), clock=clock)
     for _ in range(3):
         await read(r)
     for jump in (3600, -7200, 86400, -200000):
