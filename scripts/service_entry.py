@@ -37,11 +37,14 @@ def command(kind: str, repository: Path, program: str) -> list[str]:
 
 def systemd(kind: str, repository: Path, program: str) -> str:
     """A unit of the user's own systemd."""
-    words = " ".join(_quoted(word) for word in command(kind, repository, program))
+    words = command(kind, repository, program)
+    if kind == "gateway":
+        words = ["/usr/bin/env", *words]  # systemd itself starts no program with a quote in its path
+    line = " ".join(_quoted(word) for word in words)
     folder = f"WorkingDirectory={_escaped(str(repository))}\n" if kind == "gateway" else ""
     return (
         f"[Unit]\nDescription={TITLES[kind]}\n\n"
-        f"[Service]\n{folder}ExecStart={words}\nRestart=on-failure\nRestartSec=3\n\n"
+        f"[Service]\n{folder}ExecStart={line}\nRestart=on-failure\nRestartSec=3\n\n"
         "[Install]\nWantedBy=default.target\n"
     )
 

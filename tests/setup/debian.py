@@ -63,8 +63,10 @@ def _make(folder: Path) -> None:
         shutil.copy(trusted, folder / CERTIFICATES.lstrip("/"))
     for path in (Path("/etc/pip.conf"), Path("/etc/hosts"), Path("/etc/resolv.conf")):
         if path.is_file():
-            (folder / str(path)[1:]).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(path, folder / str(path)[1:])
+            target = folder / str(path)[1:]
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.unlink(missing_ok=True)  # a link in there would lead to this machine's own file
+            shutil.copy(path, target)
     subprocess.run(["chroot", folder, "useradd", "--create-home", "--shell", "/bin/bash", USER], check=True)
     for path in (folder / "var/cache/apt/archives").glob("*.deb"):
         path.unlink()
