@@ -18,6 +18,7 @@ from typing import Any
 
 import anyio
 
+from ..account import facts_of
 from ..budget import Budgets, Spent
 from ..circuit import Circuit, CircuitPolicy, CircuitState, CircuitStore, Permit, admit, record, renew
 from ..clock import Clock
@@ -357,7 +358,7 @@ class Router:
         """Which part of the answer the rung wrote, and whether as a first, going on, or anew."""
         course = turn.course
         if not turn.has_written:
-            return {"segment": None, "action": None}
+            return {}
         policy = "restart" if course.ask.after_a_cut is OnInterrupt.RESTART else "continue"
         return {"segment": course.segment, "action": policy if course.segment else None}
 
@@ -481,29 +482,17 @@ class Router:
         usage: Usage | None = None,
         **facts: Any,
     ) -> None:
-        """Note the attempt, and tell of it. `detail` is told only where no provider could have worded it."""
+        """Note the attempt, and tell of it."""
         course.attempts.append(attempt)
         start = course.started if course.ask.begun is None else course.ask.begun
 
-        def after_start(moment: float | None) -> float | None:
-            return None if moment is None else round((moment - start) * 1000, 1)
-
-        found = {
-            "backend": attempt.backend,
-            "mode": attempt.mode,
-            "outcome": str(attempt.outcome),
-            "reason": attempt.reason,
-            "ms": attempt.ms,
-            "model": attempt.model,
-            "may_have_billed": attempt.may_have_billed,
-            "retry_after": attempt.retry_after,
-            "detail": attempt.detail if attempt.outcome is AttemptOutcome.SKIPPED else None,
-            "begun_ms": after_start(self._clock.now() if begun is None else begun),
-            "first_token_ms": after_start(first_at),
-            "input_tokens": usage.input_tokens if usage else None,
-            "output_tokens": usage.output_tokens if usage else None,
+        found = facts_of(
+            attempt,
+            begun_ms=((self._clock.now() if begun is None else begun) - start) * 1000,
+            first_token_ms=None if first_at is None else (first_at - start) * 1000,
+            usage=usage,
             **facts,
-        }
+        )
         course.ask.told.append(found)
         self._telemetry.tell("attempt", id=course.ask.id, **found)
 
