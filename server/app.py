@@ -21,9 +21,10 @@ from .documentation import describe
 from .front_ends import FrontEnd, route
 from .guard import Guard, LastResort
 from .metrics import Metrics
-from .problems import RequestRefused, reply
+from .problems import RequestRefused
 from .repeats import Repeats
 from .surfaces import chat_completions, messages, ollama, responses
+from .surfaces.refusals import reply
 
 DESCRIPTION = "GitHub Copilot, else a cloud LLM, else a local model: one answer, and always told who gave it."
 SURFACES = (chat_completions, responses, messages, ollama)
@@ -127,7 +128,7 @@ class Pages:
 
 
 async def _told(request: Request, error: Exception) -> Response:
-    return reply(error)
+    return reply(error, request.url.path)
 
 
 async def _told_of_http(request: Request, error: Any) -> Response:
@@ -138,6 +139,8 @@ async def _told_of_http(request: Request, error: Any) -> Response:
             RequestRefused(
                 Reason.METHOD_NOT_ALLOWED, f"{request.method} is not served here", cure=f"use {allowed}",
                 headers={"allow": allowed},
-            )
+            ),
+            request.url.path,
         )  # fmt: skip
-    return reply(RequestRefused(Reason.NOT_FOUND, "nothing is served at this path", cure="see / for what is"))
+    unknown = RequestRefused(Reason.NOT_FOUND, "nothing is served at this path", cure="see / for what is")
+    return reply(unknown, request.url.path)

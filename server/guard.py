@@ -20,7 +20,8 @@ from gateway_core.discretion import places_of
 from gateway_core.secrets import Secret
 
 from . import sign_in
-from .problems import ClientLeft, RequestRefused, reply
+from .problems import ClientLeft, RequestRefused
+from .surfaces.refusals import reply
 
 log = logging.getLogger("ai_gateway.server")
 
@@ -75,7 +76,7 @@ class Guard:
                 await send({"type": "websocket.close", "code": 1008})
                 return
             asks_for_page = refused.reason is Reason.TOKEN_NEEDED and _wants_page(scope)
-            await (sign_in.form() if asks_for_page else reply(refused))(scope, receive, send)
+            await (sign_in.form() if asks_for_page else reply(refused, scope["path"]))(scope, receive, send)
             return
         await self._app(scope, receive, send)
 
@@ -161,7 +162,7 @@ class LastResort:
             log.error("an error of our own: %s at %s", type(exc).__name__, _place(exc))
             log.debug("from:\n%s", "\n".join(places_of(exc)))
             if not has_begun:
-                await reply(exc)(scope, receive, send)
+                await reply(exc, scope["path"])(scope, receive, send)
 
 
 def _place(exc: BaseException) -> str:
