@@ -24,10 +24,10 @@ from .guesses import Guesses
 from .heads import Heads
 from .limits import Limited, Limits
 from .metrics import Metrics
-from .problems import RequestRefused, reply
+from .problems import RequestRefused
 from .repeats import Repeats
 from .surfaces import chat_completions, embeddings, messages, ollama, responses
-from .surfaces.refusals import refusal
+from .surfaces.refusals import reply
 
 DESCRIPTION = "GitHub Copilot, else a cloud LLM, else a local model: one answer, and always told who gave it."
 # The framework can export spans and logs of its own, with query strings and the words of errors. Ours hold neither.
@@ -116,7 +116,7 @@ def create_app(gateway: Gateway | None = None, *, front_ends: Sequence[FrontEnd]
     app.add_middleware(Pages, front_ends=service.front_ends)
     app.add_middleware(Heads)
     limits = Limits(settings, lambda: service.gateway.clock.span())
-    app.add_middleware(Limited, limits=limits, pages=[f.name for f in service.front_ends], refuse=refusal)
+    app.add_middleware(Limited, limits=limits, pages=[f.name for f in service.front_ends], refuse=reply)
     app.add_middleware(Guard, settings=settings, guesses=service.guesses)
     app.add_middleware(LastResort)
     describe(app)
@@ -140,7 +140,7 @@ class Pages:
 
 
 async def _told(request: Request, error: Exception) -> Response:
-    return reply(error)
+    return reply(error, request.url.path)
 
 
 async def _told_of_http(request: Request, error: Any) -> Response:
@@ -151,6 +151,8 @@ async def _told_of_http(request: Request, error: Any) -> Response:
             RequestRefused(
                 Reason.METHOD_NOT_ALLOWED, f"{request.method} is not served here", cure=f"use {allowed}",
                 headers={"allow": allowed},
-            )
+            ),
+            request.url.path,
         )  # fmt: skip
-    return reply(RequestRefused(Reason.NOT_FOUND, "nothing is served at this path", cure="see / for what is"))
+    unknown = RequestRefused(Reason.NOT_FOUND, "nothing is served at this path", cure="see / for what is")
+    return reply(unknown, request.url.path)

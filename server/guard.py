@@ -24,7 +24,8 @@ from gateway_core.secrets import Secret
 from . import sign_in
 from .cross_origin import CrossOrigin
 from .guesses import Guesses
-from .problems import ClientLeft, RequestRefused, reply
+from .problems import ClientLeft, RequestRefused
+from .surfaces.refusals import reply
 
 log = logging.getLogger("ai_gateway.server")
 
@@ -127,7 +128,7 @@ class Guard:
                 await send({"type": "websocket.close", "code": 1008})
                 return
             asks_for_page = refused.reason is Reason.TOKEN_NEEDED and _wants_page(scope)
-            await (sign_in.form() if asks_for_page else reply(refused))(scope, receive, send)
+            await (sign_in.form() if asks_for_page else reply(refused, scope["path"]))(scope, receive, send)
             return
         await self._app(scope, receive, send)
 
@@ -222,7 +223,7 @@ class LastResort:
             log.error("an error of our own: %s at %s", type(exc).__name__, _place(exc))
             log.debug("from:\n%s", "\n".join(places_of(exc)))
             if not has_begun:
-                await reply(exc)(scope, receive, send)
+                await reply(exc, scope["path"])(scope, receive, send)
 
 
 def _place(exc: BaseException) -> str:

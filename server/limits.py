@@ -21,7 +21,7 @@ MOST_CALLERS = 10_000
 COUNTED = ("/ai/", "/v1/", "/api/", "/admin/")
 SOON = 1.0  # seconds: nobody knows when an answer under way will end
 
-Refuse = Callable[[str, RequestRefused], Response]
+Refuse = Callable[[RequestRefused, str], Response]
 
 
 class Window:
@@ -100,7 +100,7 @@ class Limited:
         try:
             self._limits.enter(scope)
         except RequestRefused as refused:
-            await self._refuse(scope["path"], refused)(scope, receive, send)
+            await self._refuse(refused, scope["path"])(scope, receive, send)
             return
         try:
             await self._app(scope, receive, send)

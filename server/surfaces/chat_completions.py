@@ -18,7 +18,7 @@ from gateway_core import Answer, Delta, Done, Event, Message, Meta, Reason, Segm
 
 from ..bodies import MOST_TOKENS, Content, ResponseFormat, Sent, Tool, ToolCall
 from ..dialects import EVENT_STREAM
-from ..documentation import ASKED_IN_OTHER_WORDS, ONLY_ACCESS, body_of
+from ..documentation import ACCESS_IN_OTHER_WORDS, ASKED_IN_OTHER_WORDS, body_of
 from ..endpoints import service_of
 from ..problems import JSON_HEADERS, RequestRefused
 from ..wire import dump
@@ -85,7 +85,7 @@ async def chat_completions(request: Request) -> Response:
     return await answer(request, ChatBody, ChatCompletion(Wanted("auto")), _mapped)
 
 
-@router.get("/v1/models", response_model=None, responses=ONLY_ACCESS)
+@router.get("/v1/models", response_model=None, responses=ACCESS_IN_OTHER_WORDS)
 async def models(request: Request) -> Response:
     """The names that `model` may have."""
     names = await offered(service_of(request).gateway)

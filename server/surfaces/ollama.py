@@ -1,5 +1,5 @@
-"""The Ollama surface: `/api/version`, `/api/tags`, `/api/show`, `/api/chat` and `/api/generate`, streamed as lines of
-JSON unless told otherwise. Nothing here touches the models of a real Ollama: there is no pull, create or delete.
+"""The Ollama surface: `/api/version`, `/api/tags`, `/api/ps`, `/api/show`, `/api/chat` and `/api/generate`, streamed as
+lines of JSON unless told otherwise. Nothing here touches the models of a real Ollama: no pull, create or delete.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from starlette.responses import Response
 from gateway_core import Answer, Delta, Done, Event, Message, Meta, SegmentStarted
 
 from ..bodies import MOST_TOKENS, Sent, Tool
-from ..documentation import ASKED_IN_OTHER_WORDS, ONLY_ACCESS, body_of
+from ..documentation import ACCESS_IN_OTHER_WORDS, ASKED_IN_OTHER_WORDS, body_of
 from ..endpoints import service_of
 from ..intake import PLAIN_LIMIT, parse, read_body
 from ..problems import JSON_HEADERS
@@ -79,20 +79,31 @@ class OllamaShowBody(Sent):
     name: str | None = Field(None, max_length=300)
 
 
-@router.get("/api/version", response_model=None, responses=ONLY_ACCESS)
+@router.get("/api/version", response_model=None, responses=ACCESS_IN_OTHER_WORDS)
 async def version(request: Request) -> Response:
     """Ollama: the version of the API that is spoken."""
     return _json({"version": VERSION})
 
 
-@router.get("/api/tags", response_model=None, responses=ONLY_ACCESS)
+@router.get("/api/tags", response_model=None, responses=ACCESS_IN_OTHER_WORDS)
 async def tags(request: Request) -> Response:
     """Ollama: the names that `model` may have."""
-    names = await offered(service_of(request).gateway)
+    names = [_tagged(name) for name in await offered(service_of(request).gateway)]
     listed = [
         {"name": n, "model": n, "modified_at": _EPOCH, "size": 0, "digest": "", "details": DETAILS} for n in names
     ]
     return _json({"models": listed})
+
+
+def _tagged(name: str) -> str:
+    """Ollama lists every model with a tag; Open WebUI adds `:latest` where none is and then looks for that name."""
+    return name if ":" in name else f"{name}:latest"
+
+
+@router.get("/api/ps", response_model=None, responses=ACCESS_IN_OTHER_WORDS)
+async def loaded(request: Request) -> Response:
+    """Ollama: the models in memory. None is this gateway's to unload."""
+    return _json({"models": []})
 
 
 @router.post("/api/show", response_model=None, responses=ASKED_IN_OTHER_WORDS, openapi_extra=body_of(OllamaShowBody))

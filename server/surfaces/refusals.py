@@ -1,29 +1,32 @@
-"""A request that is refused before any surface has seen it, in the words of the API it was meant for."""
+"""What is refused before any surface is reached - a wrong token, an unknown path - said as clients of that API read it.
+
+Official SDKs show an error's words only in their own form: of a problem they show the status alone.
+"""
 
 from __future__ import annotations
 
 from starlette.responses import Response
 
-from ..dialects import Dialect, Plain
-from ..problems import RequestRefused, headers_of, problem
+from .. import problems
+from ..dialects import Dialect
 from .chat_completions import ChatCompletion
 from .messages import AnthropicAnswer
 from .models import Wanted
 from .ollama import OllamaAnswer
 
 
-def refusal(path: str, error: RequestRefused) -> Response:
-    """The refusal of a request to `path`; elsewhere than on another API's surface it is a problem."""
-    told, dialect = problem(error), _dialect_of(path)
-    return Response(dialect.refused(told), told["status"], headers_of(error, told), dialect.refusal_type)
+def reply(error: BaseException, path: str) -> Response:
+    """The error as a reply to a request for `path`."""
+    if (dialect := _dialect(path)) is None:
+        return problems.reply(error)
+    told = problems.problem(error)
+    headers = {**problems.headers_of(error, told), **dialect.headers(told)}
+    return Response(dialect.refused(told), told["status"], headers, dialect.refusal_type)
 
 
-def _dialect_of(path: str) -> Dialect:
-    unnamed = Wanted("auto")
+def _dialect(path: str) -> Dialect | None:
     if path.startswith("/v1/messages"):
-        return AnthropicAnswer(unnamed)
+        return AnthropicAnswer(Wanted("auto"))
     if path.startswith("/v1/"):
-        return ChatCompletion(unnamed)
-    if path.startswith("/api/"):
-        return OllamaAnswer(unnamed)
-    return Plain()
+        return ChatCompletion(Wanted("auto"))
+    return OllamaAnswer(Wanted("auto")) if path.startswith("/api/") else None

@@ -35,7 +35,7 @@ def chat_question(body: Mapping[str, Any]) -> Question:
 
 def responses_question(body: Mapping[str, Any]) -> Question:
     given = body.get("input")
-    turns = (("user", given),) if isinstance(given, str) and given else turns_of(given)
+    turns = (("user", given),) if isinstance(given, str) and given else turns_of(_said(given))
     rules = (("system", str(body["instructions"])),) if body.get("instructions") else ()
     form = (body.get("text") or {}).get("format") or {}
     return Question(
@@ -44,6 +44,18 @@ def responses_question(body: Mapping[str, Any]) -> Question:
         schema=form.get("schema") if form.get("type") == "json_schema" else None,
         tools=tuple(body.get("tools") or ()),
     )
+
+
+def _said(items: Any) -> Any:
+    """Calls and their results are items without a role there."""
+    spoken = {"function_call": ("assistant", "arguments"), "function_call_output": ("tool", "output")}
+    if not isinstance(items, list):
+        return items
+    said = []
+    for item in items:
+        role, text = spoken.get(item.get("type", ""), ("", ""))
+        said.append({"role": role, "content": item[text]} if role else item)
+    return said
 
 
 PLAIN = ChatTraits()

@@ -268,6 +268,16 @@ def test_chat_streams_begin_with_an_empty_frame_and_a_comment(copilot):
     assert heard.frames[-1] == "[DONE]"
 
 
+def test_responses_take_calls_and_their_results_as_items_without_a_role(copilot):
+    items = [
+        {"role": "user", "content": "hello"},
+        {"type": "function_call", "call_id": "c1", "name": "weather", "arguments": "{}"},
+        {"type": "function_call_output", "call_id": "c1", "output": "sunny"},
+    ]
+
+    assert chat(copilot, "gho_x", {**RESPONSES, "input": items}, "/responses").status == 200
+
+
 def test_responses_give_each_event_another_item_id_and_no_done(copilot):
     heard = ask(copilot, "responses")
 

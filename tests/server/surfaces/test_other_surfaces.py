@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
+from pydantic import SecretStr
 
 from gateway_core import Message, Usage
 from gateway_core.errors import TierBroken
@@ -23,6 +24,7 @@ ASKED = {
     "/api/chat": {"model": "auto", "messages": HELLO},
     "/api/generate": {"model": "auto", "prompt": "Hello"},
 }
+MODEL = "local/scripted-local"
 PATHS = pytest.mark.parametrize("path", ASKED)
 
 
@@ -265,8 +267,50 @@ async def test_ollama_clients_find_version_names_and_abilities():
         show = (await client.post("/api/show", json={"model": "auto"})).json()
 
     assert version.count(".") == 2
-    assert [m["name"] for m in tags] == ["auto", "copilot", "cloud", "local", "local/scripted-local"]
+    assert [m["name"] for m in tags] == [f"{n}:latest" for n in ("auto", "copilot", "cloud", "local", MODEL)]
     assert "completion" in show["capabilities"]
+
+
+async def test_a_listed_ollama_name_is_the_name_that_is_asked_for():
+    local = ScriptedTier("local", ["Hi"])
+    async with calling(local) as client:
+        name = (await client.get("/api/tags")).json()["models"][-1]["model"]
+        told = (await client.post("/api/chat", json={**ASKED["/api/chat"], "model": name, "stream": False})).json()
+
+    assert (told["message"]["content"], told["ai_gateway"]["notes"]) == ("Hi", [])
+    assert local.prompts[-1].model == MODEL.partition("/")[2]
+
+
+async def test_no_model_in_memory_is_an_ollama_clients_to_unload():
+    async with calling(ScriptedTier("local")) as client:
+        assert (await client.get("/api/ps")).json() == {"models": []}
+
+
+@pytest.mark.parametrize(
+    ("path", "words"),
+    [
+        pytest.param("/v1/chat/completions", lambda told: told["error"]["message"], id="openai"),
+        pytest.param("/v1/nothing", lambda told: told["error"]["message"], id="openai, no such path"),
+        pytest.param("/v1/messages", lambda told: told["error"]["message"], id="anthropic"),
+        pytest.param("/api/chat", lambda told: told["error"], id="ollama"),
+        pytest.param("/ai/query", lambda told: told["detail"], id="our own"),
+    ],
+)
+async def test_a_wrong_token_is_told_in_the_clients_words(path, words):
+    async with calling(ScriptedTier("copilot"), ai_gateway_token=SecretStr("right")) as client:
+        reply = await client.post(path, json={}, headers={"authorization": "Bearer wrong"})
+
+    assert (reply.status_code, reply.headers["www-authenticate"]) == (401, "Bearer")
+    assert "the gateway's token is missing or wrong" in words(reply.json())
+
+
+@pytest.mark.parametrize(("method", "path", "status"), [("GET", "/v1/chat/completions", 405), ("GET", "/v1/x", 404)])
+async def test_what_is_not_served_is_told_in_the_clients_words(method, path, status):
+    async with calling(ScriptedTier("copilot")) as client:
+        reply = await client.request(method, path)
+
+    assert reply.status_code == status
+    assert "served" in reply.json()["error"]["message"]
 
 
 async def test_ollama_reads_any_type_but_not_from_a_page():

@@ -1,0 +1,1 @@
+"""Real clients, unchanged, against a live `ai-gateway serve` with simulated providers behind it."""
