@@ -8,6 +8,7 @@ with a key from the same file, and never with one from elsewhere.
 from __future__ import annotations
 
 import os
+import socket
 import sys
 from collections.abc import Mapping
 from ipaddress import ip_address
@@ -73,6 +74,12 @@ _KEYS_OF: Mapping[str, tuple[str, ...]] = {
 }
 
 
+_METADATA = frozenset(
+    {"169.254.169.254", "169.254.170.2", "100.100.100.200", "fd00:ec2::254", "metadata.google.internal"}
+)
+_NO_PROVIDER = "must not be an address where clouds hand out credentials"
+
+
 def default_state_dir() -> Path:
     """Where this user's programs keep state, by the custom of the platform."""
     if sys.platform == "win32":
@@ -93,6 +100,19 @@ def is_loopback(url: str) -> bool:
         return ip_address(host).is_loopback
     except ValueError:
         return False
+
+
+def _hands_out_credentials(host: str) -> bool:
+    """True where clouds tell the keys of their machines to whoever asks, in any spelling of the address."""
+    name = host.lower().rstrip(".")
+    try:
+        address = ip_address(name)
+    except ValueError:
+        try:
+            address = ip_address(socket.inet_aton(name))  # "0xa9fea9fe": the system reads it as an address, too
+        except (OSError, UnicodeError):
+            return name in _METADATA
+    return str(getattr(address, "ipv4_mapped", None) or address) in _METADATA
 
 
 class _DotEnv(DotEnvSettingsSource):
@@ -244,6 +264,8 @@ class Settings(BaseSettings):
             raise ValueError("must be an address such as https://host/v1")
         if parts.username or parts.password:
             raise ValueError("must not hold a user name or password; use the key's own variable")
+        if _hands_out_credentials(parts.hostname):
+            raise ValueError(_NO_PROVIDER)
         return url.rstrip("/")
 
     @field_validator("ollama_base_url")
@@ -259,6 +281,8 @@ class Settings(BaseSettings):
         if parts.username or parts.password:
             raise ValueError("must not hold a user name or password")
         host = parts.hostname or "127.0.0.1"
+        if _hands_out_credentials(host):
+            raise ValueError(_NO_PROVIDER)
         if host in ("0.0.0.0", "::", "localhost"):
             host = "127.0.0.1"
         if ":" in host:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from .discretion import places_of
+from .discretion import in_one_line, places_of
 
 log = logging.getLogger("ai_gateway")
 
@@ -61,6 +61,5 @@ def log_happening(happening: Happening) -> None:
     """The logging observer: one line per happening, circuits as warnings."""
     level = _LEVELS.get(happening.kind, logging.INFO)
     if log.isEnabledFor(level):
-        log.log(
-            level, "%s %s", happening.kind, " ".join(f"{k}={v}" for k, v in happening.facts.items() if v is not None)
-        )
+        facts = " ".join(f"{name}={in_one_line(value)}" for name, value in happening.facts.items() if value is not None)
+        log.log(level, "%s %s", happening.kind, facts)
