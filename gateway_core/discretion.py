@@ -44,3 +44,9 @@ def places_of(error: BaseException) -> list[str]:
         *(line for part in traceback.format_tb(error.__traceback__) for line in part.splitlines()),
         type(error).__qualname__,
     ]
+
+
+def in_one_line(value: object, longest: int = 200) -> str:
+    """A foreign value in a log line: it ends no line and moves no cursor, whatever it holds."""
+    text = str(value)
+    return "".join(c if c.isprintable() else "?" for c in text[:longest]) + ("..." if len(text) > longest else "")

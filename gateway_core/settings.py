@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import re
+import socket
 import sys
 from collections.abc import Mapping
 from ipaddress import ip_address
@@ -74,6 +75,12 @@ _KEYS_OF: Mapping[str, tuple[str, ...]] = {
 }
 
 
+_METADATA = frozenset(
+    {"169.254.169.254", "169.254.170.2", "100.100.100.200", "fd00:ec2::254", "metadata.google.internal"}
+)
+_NO_PROVIDER = "must not be an address where clouds hand out credentials"
+
+
 def default_state_dir() -> Path:
     """Where this user's programs keep state, by the custom of the platform."""
     if sys.platform == "win32":
@@ -117,6 +124,19 @@ def _origin(entry: str) -> str:
     shown = f"[{host}]" if ":" in host else host
     default = {"http": 80, "https": 443}[parts.scheme]
     return f"{parts.scheme}://{shown}" + (f":{port}" if port not in (None, default) else "")
+
+
+def _hands_out_credentials(host: str) -> bool:
+    """True where clouds tell the keys of their machines to whoever asks, in any spelling of the address."""
+    name = host.lower().rstrip(".")
+    try:
+        address = ip_address(name)
+    except ValueError:
+        try:
+            address = ip_address(socket.inet_aton(name))  # "0xa9fea9fe": the system reads it as an address, too
+        except (OSError, UnicodeError):
+            return name in _METADATA
+    return str(getattr(address, "ipv4_mapped", None) or address) in _METADATA
 
 
 class _DotEnv(DotEnvSettingsSource):
@@ -299,6 +319,8 @@ class Settings(BaseSettings):
             raise ValueError("must be an address such as https://host/v1")
         if parts.username or parts.password:
             raise ValueError("must not hold a user name or password; use the key's own variable")
+        if _hands_out_credentials(parts.hostname):
+            raise ValueError(_NO_PROVIDER)
         return url.rstrip("/")
 
     @field_validator("ollama_base_url")
@@ -314,6 +336,8 @@ class Settings(BaseSettings):
         if parts.username or parts.password:
             raise ValueError("must not hold a user name or password")
         host = parts.hostname or "127.0.0.1"
+        if _hands_out_credentials(host):
+            raise ValueError(_NO_PROVIDER)
         if host in ("0.0.0.0", "::", "localhost"):
             host = "127.0.0.1"
         if ":" in host:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from .discretion import places_of
+from .discretion import in_one_line, places_of
 
 log = logging.getLogger("ai_gateway")
 
@@ -69,7 +69,7 @@ def log_happening(happening: Happening) -> None:
     if log.isEnabledFor(level):
         chosen = _LOGGED.get(happening.kind)
         facts = [
-            f"{name}={value}"
+            f"{name}={in_one_line(value)}"
             for name, value in happening.facts.items()
             if value is not None and (chosen is None or name in chosen)
         ]

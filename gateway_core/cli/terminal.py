@@ -20,6 +20,7 @@ _SHOWN = {
     **{code: 0x2400 + code for code in range(32) if chr(code) not in "\t\n"},
     0x7F: 0x2421,
     **dict.fromkeys(range(0x80, 0xA0), 0xFFFD),
+    **dict.fromkeys((0x202D, 0x202E), 0xFFFD),  # they turn whatever follows round, such as the end of a file's name
 }
 
 

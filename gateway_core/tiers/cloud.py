@@ -62,7 +62,7 @@ class CloudTier(TierDefaults):
         self.provider = provider
         self.base_url = base_url.rstrip("/")
         self.model = model
-        self.leaves_laptop = not (self.base_url and is_loopback(self.base_url))
+        self.leaves_laptop = True  # also on loopback: a proxy there hands prompts on, and `local_only` fails closed
         self._http = http
         self._clock = clock
         self._key = key
@@ -340,5 +340,5 @@ def build_cloud(settings: Settings, clock: Clock, http: Http) -> CloudTier:
         model=settings.cloud_model or provider.model,
         key=Secret.of(key),
         salt=lambda: state_salt(settings.ai_gateway_state_dir),
-        may_look_up=not settings.local_only or is_loopback(base_url),
+        may_look_up=not settings.local_only,
     )

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from itertools import takewhile
 from typing import Any
 
+from ..discretion import in_one_line
 from ..types import Prompt
 from .openai_wire import wishes
 
@@ -52,7 +53,7 @@ class Lessons:
                 self._instead[asked] = live
         self._instead.pop(live, None)
         if self._instead.get(gone) != live:
-            log.warning("%s: the model %s is gone; using %s", self._tier, gone, live)
+            log.warning("%s: the model %s is gone; using %s", self._tier, in_one_line(gone), in_one_line(live))
         self._instead[gone] = live
 
     def notes(self, asked: str, model: str, prompt: Prompt) -> list[str]:

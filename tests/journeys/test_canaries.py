@@ -177,7 +177,7 @@ def script(providers: Providers, other: OpenAISimulator, tier: str, fault: str) 
 
 
 @pytest.mark.parametrize(("tier", "fault"), OF_THE_WIRE)
-async def test_faults_of_the_wire_leak_nothing(
+async def test_s06_s07_faults_of_the_wire_leak_nothing(
     make: Make, providers: Providers, other_server: OpenAISimulator, log: LogFile, tier: str, fault: str
 ):
     script(providers, other_server, tier, fault)
@@ -192,7 +192,7 @@ ERRORS = [
 
 
 @pytest.mark.parametrize(("tier", "fault"), ERRORS)
-async def test_errors_in_the_providers_words_leak_nothing(
+async def test_s06_s07_errors_in_the_providers_words_leak_nothing(
     make: Make, providers: Providers, other_server: OpenAISimulator, log: LogFile, tier: str, fault: str
 ):
     script(providers, other_server, tier, fault)
@@ -201,7 +201,7 @@ async def test_errors_in_the_providers_words_leak_nothing(
 
 @pytest.mark.parametrize("tier", ["copilot", "cloud", "local"])
 @pytest.mark.parametrize("quoted", QUOTES)
-async def test_errors_that_quote_keys_and_prompts_leak_nothing(
+async def test_s06_s07_errors_that_quote_keys_and_prompts_leak_nothing(
     make: Make, providers: Providers, other_server: OpenAISimulator, log: LogFile, tier: str, quoted: str
 ):
     gateway, leaks = make(), Leaks()
@@ -216,7 +216,7 @@ async def test_errors_that_quote_keys_and_prompts_leak_nothing(
 
 
 @pytest.mark.parametrize("tier", ["copilot", "cloud", "local"])
-async def test_no_frame_inside_a_tier_holds_a_token(
+async def test_s06_no_frame_inside_a_tier_holds_a_token(
     make: Make, providers: Providers, other_server: OpenAISimulator, log: LogFile, tier: str
 ):
     """Below the public method frames are emptied; here they are looked at as they were left."""

@@ -82,7 +82,7 @@ COMMANDS: list[list[str]] = [
 
 @pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
 @pytest.mark.parametrize("fault", ["ok", "status_401", "cut_after:3", "off_topic", "bug", "remote"])
-def test_the_command_line_leaks_nothing(
+def test_s06_s07_the_command_line_leaks_nothing(
     providers: Providers,
     log: LogFile,
     monkeypatch: pytest.MonkeyPatch,
@@ -125,7 +125,7 @@ def test_a_gateway_that_refuses_its_token_leaks_nothing(providers: Providers):
 
 @pytest.mark.parametrize("fault", ["ok", "status_500", "html_200", "bad_json", "reset_after_request", "hang"])
 @pytest.mark.parametrize("path", ["/login/device/code", "/login/oauth/access_token", "/copilot_internal/user"])
-def test_a_login_leaves_its_token_in_its_own_file_and_nowhere_else(
+def test_s06_a_login_leaves_its_token_in_its_own_file_and_nowhere_else(
     providers: Providers,
     log: LogFile,
     monkeypatch: pytest.MonkeyPatch,

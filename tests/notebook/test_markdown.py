@@ -44,7 +44,7 @@ def test_what_harms_nobody_stays(text):
         "<!-- --><script>x</script>",
     ],
 )
-def test_images_and_tags_are_shown_as_text(text):
+def test_s09_s15_images_and_tags_are_shown_as_text(text):
     shown = harmless(text)
 
     assert "<img" not in shown.lower()

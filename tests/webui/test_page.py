@@ -185,7 +185,7 @@ async def test_leaving_an_answer_closes_the_upstream_within_a_second(stage, way)
             await expect(page.answer).to_contain_text("Stopped before the end.")
 
 
-async def test_nothing_that_was_written_ever_acts(stage):
+async def test_s09_s15_nothing_that_was_written_ever_acts(stage):
     stage.copilot.to[ATTACK] = [
         ATTACK,
         "\n\n![p](http://evil.example/x.png) [l](javascript:window.hit=1) <http://a> ",

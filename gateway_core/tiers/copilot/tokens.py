@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import re
 import shutil
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
@@ -70,6 +71,9 @@ CLASSIC_REFUSED = (
 NOT_SENDABLE = ("the token holds a character that no token has", "copy it once more")
 NONE_FOUND = ("no GitHub token", 'run "ai-gateway login" or "gh auth login", or set GITHUB_COPILOT_TOKEN')
 
+# gh keeps a login of its own: it is handed no key of ours, and no token that it would print instead.
+_NAMES_A_SECRET = re.compile(r"(?:KEY|TOKEN|SECRET|PASSWORD|CREDENTIAL)S?$", re.IGNORECASE)
+
 RunGh = Callable[[str], Awaitable[str | None]]
 
 
@@ -78,7 +82,7 @@ async def ask_gh(host: str) -> str | None:
     gh = shutil.which("gh")
     if gh is None:
         return None
-    environ = {name: value for name, value in editors.environment().items() if name not in ("GH_TOKEN", "GITHUB_TOKEN")}
+    environ = {name: value for name, value in editors.environment().items() if not _NAMES_A_SECRET.search(name)}
     try:
         process = await asyncio.create_subprocess_exec(
             gh, "auth", "token", "--hostname", host,

@@ -143,7 +143,7 @@ async def test_a_bad_model_file_is_explained(model, tmp_path, content, reason):
     assert failure.value.cure
 
 
-async def test_the_environment_is_not_handed_on(engine, monkeypatch):
+async def test_s18_the_engine_is_handed_no_key(engine, monkeypatch):
     monkeypatch.setenv("OPENAI_API_KEY", "sk-canary")
     running = await engine.running()
 

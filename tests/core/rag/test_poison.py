@@ -75,7 +75,7 @@ def test_honest_text_is_not_flagged(text: str):
 
 
 @pytest.mark.parametrize("text", POISON)
-def test_the_fence_never_breaks_and_control_characters_never_pass(text: str):
+def test_s09_the_fence_never_breaks_and_control_characters_never_pass(text: str):
     index = PassageIndex([Document("Some other text. " * 50, name="a.txt"), Document(text, name=text[:30])])
     for budget in (300, 5000):
         context = index.pack("pirate invoice contract answer total euro", budget, nonce=NONCE)
