@@ -1,9 +1,9 @@
 """The page beside the bare API and beside a bare Gradio chat, on this machine: `python -m benchmarks.page`.
 
 Three servers, each in a process of its own over the same scripted tier, so that what differs is the page. In each
-round they are started anew, one after another in turns; idle CPU is read of all in the same seconds; questions
-alternate between them. Shown are medians, with the least and the most of the rounds (of the first tokens: of all
-questions). CPU and memory are read from `/proc` (Linux). Ends with status 1 if a goal is missed.
+round they are started anew, one after another in turns; idle CPU is read of all in the same seconds; short questions
+alternate between them, the long ones are asked of all at once. Shown are medians, with the least and the most. CPU
+and memory are read from `/proc` (Linux). Ends with status 1 if a goal is missed.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import tempfile
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,7 +26,7 @@ from typing import Any
 
 import httpx
 
-from .asking import asker, leave
+from .asking import Asker
 
 KINDS = ("api", "page", "gradio")
 ROWS = {
@@ -57,6 +58,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.page", description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--turns", type=int, default=20, help="short questions in a round")
+    parser.add_argument("--long", type=int, default=2, help="long questions in a round, 15 s each")
     parser.add_argument("--idle", type=float, default=30, help="seconds without anybody")
     options = parser.parse_args()
     figures: Figures = {kind: defaultdict(list) for kind in KINDS}
@@ -79,17 +81,21 @@ def one_round(figures: Figures, order: tuple[str, ...], options: argparse.Namesp
         time.sleep(options.idle)
         for server, then in zip(servers, before, strict=True):
             server.facts["idle"].append((cpu(server.process.pid) - then) * 60 / options.idle)
-        asks = [(server, asker(server.kind, server.url)) for server in servers]
-        for _, ask in asks:
-            ask("Hi")
+        askers = [Asker(server.kind, server.url) for server in servers]
+        for asker in askers:
+            asker.ask("Hi")
         for _ in range(options.turns):
-            for server, ask in asks:
-                server.facts["first"].append(1000 * ask("Hi")[0])
-        for server, ask in asks:
-            server.facts["tokens"].append(ask("Many")[1])
+            for server, asker in zip(servers, askers, strict=True):
+                server.facts["first"].append(1000 * asker.ask("Hi")[0])
+        with ThreadPoolExecutor(len(askers)) as threads:  # at once: what else the machine does hits all alike
+            for _ in range(options.long):
+                ends = threads.map(lambda asker: asker.ask("Many")[1], askers)
+                for server, end in zip(servers, ends, strict=True):
+                    server.facts["tokens"].append(end)
+        for server, asker in zip(servers, askers, strict=True):
             server.facts["after"].append(memory(server.process.pid))
-        for server in servers:
-            server.facts["leave"].append(1000 * leave(server.kind, server.url, server.hear))
+            left = asker.leave()
+            server.facts["leave"].append(1000 * (float(server.hear()["closed"]) - left))
         for server in servers:
             for name, values in server.facts.items():
                 figures[server.kind][name] += values
@@ -139,7 +145,7 @@ def table(figures: Figures) -> str:
 def shown(values: list[float] | None) -> str:
     if not values:
         return ""
-    digits = 3 if 10 < statistics.median(values) < 20 else 2 if max(values) < 10 else 0
+    digits = 2 if statistics.median(values) < 20 else 0
     middle, least, most = (f"{value:.{digits}f}" for value in (statistics.median(values), min(values), max(values)))
     return f"{middle} ({least} to {most})"
 

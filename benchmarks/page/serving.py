@@ -69,13 +69,11 @@ def serve(kind: str) -> None:
         return
     from server import create_app
     from server.front_ends import found
+    from server.listening import listen, url_of
     from server.run import GatewayServer
 
-    listener = socket.socket()
-    listener.bind(("127.0.0.1", 0))
-    listener.listen(128)
-    listener.setblocking(False)
-    tell(url=f"http://127.0.0.1:{listener.getsockname()[1]}")
+    listener = listen("127.0.0.1", 0, Settings())
+    tell(url=url_of(listener))
 
     async def run() -> None:
         await GatewayServer(create_app(gateway(), front_ends=found() if kind == "page" else ())).serve([listener])
