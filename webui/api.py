@@ -117,8 +117,8 @@ class PageApi:
         return Response(status_code=204)
 
     async def erase_chats(self, request: Request) -> Response:
-        await self._asker.stop()
         await run_in_threadpool(self.store.erase)
+        await self._asker.stop()  # last: a page that sees its answer end looks at what there is
         return Response(status_code=204)
 
     async def choose(self, request: Request) -> Response:
@@ -208,8 +208,8 @@ class PageApi:
     async def erase_everything(self, request: Request) -> Response:
         await _body(request, dict, 1000)
         self.drills.end()
-        await self._asker.stop()
         await run_in_threadpool(self.store.erase)
+        await self._asker.stop()  # last: a page that sees its answer end looks at what there is
         return JSONResponse(await self.traces.erase())
 
     def _chat(self, request: Request) -> Chat:

@@ -1,11 +1,14 @@
 """The page beside the bare API and beside a bare Gradio chat, on this machine: `python -m benchmarks.page`.
 
-Each server runs in a process of its own over the same scripted tier, so that what differs is the page. Times are
-medians; CPU and memory are read from `/proc` (Linux).
+Three servers, each in a process of its own over the same scripted tier, so that what differs is the page. In each
+round they are started anew, one after another in turns; idle CPU is read of all in the same seconds; short questions
+alternate between them, the long ones are asked of all at once. Shown are medians, with the least and the most. CPU
+and memory are read from `/proc` (Linux). Ends with status 1 if a goal is missed.
 """
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import statistics
@@ -13,121 +16,158 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections import defaultdict
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import httpx
 
-TURNS = 30
-IDLE_SECONDS = 30
+from .asking import Asker
+
 KINDS = ("api", "page", "gradio")
+ROWS = {
+    "health": "start until `/health` answers, s",
+    "first": "first token at the client, ms",
+    "tokens": "1500 tokens at 100 a second, s",
+    "leave": "hanging up until the provider is closed, ms",
+    "idle": "CPU while nobody is there, s a minute",
+    "memory": "memory before these answers, MB",
+    "after": "memory after them, MB",
+}
+
+Figures = dict[str, dict[str, list[float]]]
 
 
-def main() -> None:
-    print("| figure | API alone | page | bare Gradio chat |\n|---|--:|--:|--:|")
-    measured = {kind: measure(kind) for kind in KINDS}
-    for name in ("health_s", "first_token_ms", "tokens_s", "idle_cpu_s_per_min", "memory_mb", "memory_after_mb"):
-        print(f"| {name} | " + " | ".join(shown(measured[kind].get(name)) for kind in KINDS) + " |", flush=True)
+@dataclass
+class Server:
+    kind: str
+    process: subprocess.Popen[bytes]
+    url: str
+    facts: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
+
+    def hear(self) -> Any:
+        assert self.process.stdout is not None
+        return json.loads(self.process.stdout.readline())
 
 
-def shown(value: float | None) -> str:
-    return "" if value is None else f"{value:.2f}" if value < 20 else f"{value:.0f}"
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.page", description=__doc__.splitlines()[0])
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--turns", type=int, default=20, help="short questions in a round")
+    parser.add_argument("--long", type=int, default=2, help="long questions in a round, 15 s each")
+    parser.add_argument("--idle", type=float, default=30, help="seconds without anybody")
+    options = parser.parse_args()
+    figures: Figures = {kind: defaultdict(list) for kind in KINDS}
+    for number in range(options.rounds):
+        one_round(figures, KINDS[number % 3 :] + KINDS[: number % 3], options)
+        print(f"round {number + 1} of {options.rounds} is over", file=sys.stderr, flush=True)
+    print(table(figures))
+    goals = list(judged(figures))
+    print("\n".join(f"{'met   ' if is_met else 'MISSED'} {words}" for is_met, words in goals))
+    return 0 if all(is_met for is_met, _ in goals) else 1
 
 
-def measure(kind: str) -> dict[str, float]:
-    begun = time.monotonic()
-    with running(kind) as (pid, url):
-        found: dict[str, float] = {}
-        if kind != "gradio":
-            found["health_s"] = until_answer(f"{url}/health") - begun
-        if kind == "page":
-            while "is loading" in httpx.get(f"{url}/ui/").text:
-                time.sleep(0.2)
-        if kind == "gradio":
-            until_answer(url)
+def one_round(figures: Figures, order: tuple[str, ...], options: argparse.Namespace) -> None:
+    with ExitStack() as stack:
+        servers = [stack.enter_context(running(kind)) for kind in order]
         time.sleep(5)
-        found["memory_mb"] = memory(pid)
-        before = cpu(pid)
-        time.sleep(IDLE_SECONDS)
-        found["idle_cpu_s_per_min"] = (cpu(pid) - before) * 60 / IDLE_SECONDS
-        ask = {"api": ask_api, "page": ask_page, "gradio": ask_gradio}[kind](url)
-        ask("Hi")
-        found["first_token_ms"] = 1000 * statistics.median(ask("Hi")[0] for _ in range(TURNS))
-        found["tokens_s"] = ask("Many")[1]
-        found["memory_after_mb"] = memory(pid)
-        return found
-
-
-Asking = Callable[[str], tuple[float, float]]
-
-
-def ask_api(url: str) -> Asking:
-    def ask(prompt: str) -> tuple[float, float]:
-        return timed(f"{url}/ai/query", {"prompt": prompt, "stream": True}, "event: delta")
-
-    return ask
-
-
-def ask_page(url: str) -> Asking:
-    def ask(prompt: str) -> tuple[float, float]:
-        chat = httpx.post(f"{url}/ui/chats", json={}).json()["id"]
-        return timed(f"{url}/ui/chats/{chat}/ask", {"prompt": prompt}, "event: delta")
-
-    return ask
-
-
-def ask_gradio(url: str) -> Asking:
-    def ask(prompt: str) -> tuple[float, float]:
-        begun = time.perf_counter()
-        call = httpx.post(f"{url}/gradio_api/call/chat", json={"data": [prompt]}).json()["event_id"]
-        return timed_get(f"{url}/gradio_api/call/chat/{call}", "event: generating", begun)
-
-    return ask
-
-
-def timed(url: str, body: Any, sign: str) -> tuple[float, float]:
-    begun = time.perf_counter()
-    with httpx.stream("POST", url, json=body, timeout=60) as reply:
-        return read(reply, sign, begun)
-
-
-def timed_get(url: str, sign: str, begun: float) -> tuple[float, float]:
-    with httpx.stream("GET", url, timeout=60) as reply:
-        return read(reply, sign, begun)
-
-
-def read(reply: httpx.Response, sign: str, begun: float) -> tuple[float, float]:
-    """Seconds until the first line that begins with the sign, and until the end."""
-    first = 0.0
-    for line in reply.iter_lines():
-        if not first and line.startswith(sign):
-            first = time.perf_counter() - begun
-    return first, time.perf_counter() - begun
+        for server in servers:
+            server.facts["memory"].append(memory(server.process.pid))
+        before = [cpu(server.process.pid) for server in servers]
+        time.sleep(options.idle)
+        for server, then in zip(servers, before, strict=True):
+            server.facts["idle"].append((cpu(server.process.pid) - then) * 60 / options.idle)
+        askers = [Asker(server.kind, server.url) for server in servers]
+        for asker in askers:
+            asker.ask("Hi")
+        for _ in range(options.turns):
+            for server, asker in zip(servers, askers, strict=True):
+                server.facts["first"].append(1000 * asker.ask("Hi")[0])
+        with ThreadPoolExecutor(len(askers)) as threads:  # at once: what else the machine does hits all alike
+            for _ in range(options.long):
+                ends = threads.map(lambda asker: asker.ask("Many")[1], askers)
+                for server, end in zip(servers, ends, strict=True):
+                    server.facts["tokens"].append(end)
+        for server, asker in zip(servers, askers, strict=True):
+            server.facts["after"].append(memory(server.process.pid))
+            left = asker.leave()
+            server.facts["leave"].append(1000 * (float(server.hear()["closed"]) - left))
+        for server in servers:
+            for name, values in server.facts.items():
+                figures[server.kind][name] += values
 
 
 @contextmanager
-def running(kind: str) -> Iterator[tuple[int, str]]:
+def running(kind: str) -> Iterator[Server]:
+    """A server that has loaded all it loads."""
     with tempfile.TemporaryDirectory() as folder:
         environment = {**os.environ, "AI_GATEWAY_STATE_DIR": folder, "GRADIO_ANALYTICS_ENABLED": "False"}
         command = [sys.executable, "-m", "benchmarks.page.serving", kind]
+        begun = time.monotonic()
         with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
-            assert process.stdout is not None
+            server = Server(kind, process, "")
             try:
-                yield process.pid, json.loads(process.stdout.readline())["url"]
+                server.url = server.hear()["url"]
+                if kind == "gradio":
+                    answered(server.url)
+                else:
+                    server.facts["health"].append(answered(f"{server.url}/health") - begun)
+                while kind == "page" and "is loading" in httpx.get(f"{server.url}/ui/", timeout=60).text:
+                    time.sleep(0.2)
+                yield server
             finally:
                 process.terminate()
 
 
-def until_answer(url: str) -> float:
+def answered(url: str) -> float:
+    """The moment of the first answer."""
     while True:
         try:
             httpx.get(url, timeout=5)
         except httpx.TransportError:
-            time.sleep(0.05)
+            time.sleep(0.02)
         else:
             return time.monotonic()
+
+
+def table(figures: Figures) -> str:
+    rows = [
+        f"| {words} | " + " | ".join(shown(figures[kind].get(name)) for kind in KINDS) + " |"
+        for name, words in ROWS.items()
+    ]
+    return "\n".join(["| Figure | API alone | page | bare Gradio chat |", "|---|--:|--:|--:|", *rows])
+
+
+def shown(values: list[float] | None) -> str:
+    if not values:
+        return ""
+    digits = 2 if statistics.median(values) < 20 else 0
+    middle, least, most = (f"{value:.{digits}f}" for value in (statistics.median(values), min(values), max(values)))
+    return f"{middle} ({least} to {most})"
+
+
+def judged(figures: Figures) -> Iterator[tuple[bool, str]]:
+    api, page, bare = (figures[kind] for kind in KINDS)
+    middle: Callable[[list[float]], float] = statistics.median
+    later = [1000 * (ours - theirs) for ours, theirs in zip(page["tokens"], bare["tokens"], strict=True)]
+    yield (
+        middle(later) <= 0,
+        (
+            f"1500 tokens end no later than in the bare chat: {middle(later):+.0f} ms in pairs "
+            f"({min(later):+.0f} to {max(later):+.0f})"
+        ),
+    )
+    added = middle(page["first"]) - middle(api["first"])
+    yield added <= 50, f"the page adds at most 50 ms to the first token: {added:+.0f}"
+    yield middle(page["idle"]) <= 1.5, "at most 1.5 s of CPU a minute while nobody is there"
+    yield middle(page["after"]) <= middle(bare["after"]) + 25, "at most 25 MB more memory than the bare chat"
+    yield middle(api["after"]) <= 65, "at most 65 MB without the page"
+    yield max(page["health"]) <= 3, "`/health` answers within 3 s"
+    yield max(page["leave"]) <= 1000, "the provider is closed within a second"
 
 
 def cpu(pid: int) -> float:
@@ -141,4 +181,4 @@ def memory(pid: int) -> float:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

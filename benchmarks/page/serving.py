@@ -1,4 +1,8 @@
-"""One server to be measured, in a process of its own: `api`, `page` or `gradio`."""
+"""One server to be measured, in a process of its own: `api`, `page` or `gradio`.
+
+Tells in lines of JSON where it is, and when a call of the tier was closed early (by the monotonic clock, which all
+processes of a machine share).
+"""
 
 from __future__ import annotations
 
@@ -6,6 +10,7 @@ import asyncio
 import json
 import socket
 import sys
+import time
 from collections.abc import AsyncGenerator
 from typing import Any
 
@@ -15,11 +20,20 @@ from gateway_core.testing import ScriptedTier
 TOKENS, RATE = 1500, 100
 
 
+def tell(**what: Any) -> None:
+    print(json.dumps(what), flush=True)
+
+
 class Typist(ScriptedTier):
-    """Answers at once, or with many tokens at a steady rate."""
+    """Answers at once, with many tokens at a steady rate, or with one and then nothing."""
 
     def stream(self, prompt: Any, call: Any) -> AsyncGenerator[Any, None]:
-        return self._play(["ok"] if prompt.question == "Hi" else [], call) if prompt.question != "Many" else many(call)
+        match prompt.question:
+            case "Many":
+                return many(call)
+            case "Hang":
+                return hang(call)
+        return self._play(["ok"], call)
 
 
 async def many(call: Any) -> AsyncGenerator[Any, None]:
@@ -34,6 +48,17 @@ async def many(call: Any) -> AsyncGenerator[Any, None]:
     yield Chunk(finish_reason="stop")
 
 
+async def hang(call: Any) -> AsyncGenerator[Any, None]:
+    from gateway_core.types import Chunk
+
+    call.sent()
+    try:
+        yield Chunk("word ")
+        await asyncio.sleep(60)
+    finally:
+        tell(closed=time.monotonic())
+
+
 def gateway() -> Gateway:
     return Gateway((Typist("copilot"),), settings=Settings(ai_gateway_store="memory"))
 
@@ -44,13 +69,11 @@ def serve(kind: str) -> None:
         return
     from server import create_app
     from server.front_ends import found
+    from server.listening import listen, url_of
     from server.run import GatewayServer
 
-    listener = socket.socket()
-    listener.bind(("127.0.0.1", 0))
-    listener.listen(128)
-    listener.setblocking(False)
-    print(json.dumps({"url": f"http://127.0.0.1:{listener.getsockname()[1]}"}), flush=True)
+    listener = listen("127.0.0.1", 0, Settings())
+    tell(url=url_of(listener))
 
     async def run() -> None:
         await GatewayServer(create_app(gateway(), front_ends=found() if kind == "page" else ())).serve([listener])
@@ -74,7 +97,7 @@ def serve_gradio() -> None:
     page = gr.ChatInterface(chat, api_name="chat")
     port = free_port()
     page.launch(server_name="127.0.0.1", server_port=port, quiet=True, prevent_thread_lock=True, ssr_mode=False)
-    print(json.dumps({"url": f"http://127.0.0.1:{port}"}), flush=True)
+    tell(url=f"http://127.0.0.1:{port}")
     page.block_thread()
 
 

@@ -13,15 +13,16 @@ from ..types import Chunk, Prompt
 class ScriptedTier(TierDefaults):
     """Answers call after call from `scripts`; the last one is repeated.
 
-    A script is a sequence of: text (one chunk), a `Chunk`, a number (seconds of silence), or an exception (the
-    stream breaks there). A script that ends gets its end marker, unless it ends in an exception or is cut by a
-    `Chunk` with a `finish_reason`. `prompts` records what was asked, `cancelled` the calls that were closed early.
+    A script is a sequence of: text (one chunk), a `Chunk`, a number (seconds of silence), an `asyncio.Event`
+    (silence until it is set), or an exception (the stream breaks there). A script that ends gets its end marker,
+    unless it ends in an exception or is cut by a `Chunk` with a `finish_reason`. `prompts` records what was asked,
+    `cancelled` the calls that were closed early.
     """
 
     def __init__(
         self,
         name: str,
-        *scripts: Sequence[str | float | Chunk | BaseException],
+        *scripts: Sequence[str | float | Chunk | asyncio.Event | BaseException],
         mode: str | None = None,
         missing: Missing | None = None,
         can_prefill: bool = False,
@@ -67,6 +68,9 @@ class ScriptedTier(TierDefaults):
                     raise step
                 if isinstance(step, (int, float)):
                     await asyncio.sleep(step)
+                    continue
+                if isinstance(step, asyncio.Event):
+                    await step.wait()
                     continue
                 chunk = step if isinstance(step, Chunk) else Chunk(step)
                 is_over = chunk.finish_reason is not None

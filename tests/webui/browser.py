@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import os
 import shutil
+import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -17,6 +18,7 @@ from gateway_core import Gateway, Settings
 from gateway_core.telemetry import Telemetry
 from gateway_core.testing import ScriptedTier
 from gateway_core.testing.gate import ScriptedGate
+from server import changes
 
 from .serving import Served
 
@@ -35,10 +37,21 @@ class Answers(ScriptedTier):
     def __init__(self, name: str, **options: Any) -> None:
         super().__init__(name, **options)
         self.to: dict[str, list[Any]] = {}
+        self.cancelled_at = 0.0  # by the calendar, which the browser shares
 
     def stream(self, prompt: Any, call: Any) -> AsyncGenerator[Any, None]:
         self.prompts.append(prompt)
-        return self._play(self.to.get(prompt.question, ["ok"]), call)
+        return self._timed(self._play(self.to.get(prompt.question, ["ok"]), call))
+
+    async def _timed(self, chunks: AsyncGenerator[Any, None]) -> AsyncGenerator[Any, None]:
+        before = self.cancelled
+        try:
+            async with aclosing(chunks):
+                async for chunk in chunks:
+                    yield chunk
+        finally:
+            if self.cancelled > before:
+                self.cancelled_at = time.time()
 
 
 class Stage:
@@ -63,22 +76,32 @@ class Stage:
         """A new browser profile on the page. Leaving checks that it asked nobody else and complained of nothing."""
         context = await self.browser.new_context(**{"viewport": DESK, **options})
         context.set_default_timeout(90_000)  # a guard against hanging, on machines with much else to do
-        seen = Page(await context.new_page(), self)
+        await context.add_init_script(NOTE_LEAVING)
+        seen = Page(await context.new_page(), self.served.url)
         await seen.open()
         try:
             yield seen
         finally:
             await context.close()
-        assert seen.foreign == []
-        assert seen.complaints == []
+        seen.check()
+
+
+# When the page itself let go of an answer: pressing Stop aborts, leaving hides.
+NOTE_LEAVING = """
+const abort = AbortController.prototype.abort;
+AbortController.prototype.abort = function (...why) { window.leftAt = Date.now(); return abort.apply(this, why); };
+addEventListener("pagehide", () => sessionStorage.setItem("leftAt", Date.now()));
+"""
 
 
 class Page:
     """One tab, in the words of its user."""
 
-    def __init__(self, tab: Any, stage: Stage) -> None:
+    def __init__(self, tab: Any, url: str) -> None:
         self.tab = tab
-        self.stage = stage
+        self.url = url
+        self.beside: list[Page] = []
+        self.asked: list[str] = []  # paths
         self.foreign: list[str] = []
         self.complaints: list[str] = []
         self.expected: tuple[str, ...] = ()
@@ -88,6 +111,7 @@ class Page:
 
     def _note_request(self, request: Any) -> None:
         parts = urlsplit(request.url)
+        self.asked.append(parts.path)
         if parts.scheme not in ("data", "blob") and parts.hostname != "127.0.0.1":
             self.foreign.append(request.url)
 
@@ -95,8 +119,27 @@ class Page:
         if not any(words in text for words in self.expected):
             self.complaints.append(text)
 
-    async def open(self) -> None:
-        await self.tab.goto(f"{self.stage.served.url}/ui/")
+    def check(self) -> None:
+        """It asked nobody else, and complained of nothing."""
+        assert self.foreign == []
+        assert self.complaints == []
+        for page in self.beside:
+            page.check()
+
+    async def open(self, address: str | None = None) -> None:
+        await self.tab.goto(address or f"{self.url}/ui/")
+        await self.ready()
+
+    async def another_tab(self, address: str | None = None) -> Page:
+        """Of the same browser."""
+        page = Page(await self.tab.context.new_page(), self.url)
+        page.expected = self.expected
+        self.beside.append(page)
+        await page.open(address)
+        return page
+
+    async def reload(self) -> None:
+        await self.tab.reload()
         await self.ready()
 
     async def ready(self) -> None:
@@ -126,6 +169,25 @@ class Page:
                 arg=before,
             )
 
+    async def attach(self, *files: tuple[str, bytes]) -> None:
+        """And wait until they are read or refused."""
+        before = await self.tab.locator(".gw-document").count()
+        given = [{"name": name, "mimeType": "application/octet-stream", "buffer": data} for name, data in files]
+        await self.tab.locator("#gw-files").set_input_files(given)
+        await self.tab.wait_for_function(
+            "count => document.querySelectorAll('.gw-document:not(.gw-loading)').length === count",
+            arg=before + len(files),
+        )
+
+    async def violations(self) -> list[tuple[str, list[str]]]:
+        """What axe has to say."""
+        if not await self.tab.evaluate("'axe' in window"):
+            package = pytest.importorskip("axe_playwright_python", reason="axe is not installed")
+            await self.tab.evaluate((Path(package.__file__).parent / "axe.min.js").read_text(encoding="utf-8"))
+        await self.tab.wait_for_timeout(300)  # colours change gently
+        found = await self.tab.evaluate("axe.run(document).then(result => result.violations)")
+        return [(v["id"], [n["html"][:160] for n in v["nodes"]][:3]) for v in found]
+
     async def picture(self, name: str) -> None:
         PICTURES.mkdir(parents=True, exist_ok=True)
         await self.tab.screenshot(path=str(PICTURES / f"{name}.png"))
@@ -148,6 +210,8 @@ async def staged(state_dir: Path) -> AsyncIterator[Stage]:
             raise RuntimeError("the page's tests need chromium")
         pytest.skip("chromium is not installed")
     stage = Stage(state_dir)
+    patch = pytest.MonkeyPatch()
+    patch.setattr(changes, "SECONDS_BETWEEN_LOOKS", 3600.0)  # what the panel shows was pushed, or it is not there
     async with playwright.async_playwright() as driver:
         stage.browser = await driver.chromium.launch(executable_path=CHROMIUM, args=list(FLAGS))
         await stage.served.start()
@@ -157,3 +221,4 @@ async def staged(state_dir: Path) -> AsyncIterator[Stage]:
             await stage.browser.close()
             await stage.served.stop()
             await stage.gateway.aclose()
+            patch.undo()

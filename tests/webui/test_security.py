@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -129,11 +128,10 @@ class TestServed:
 
 @pytest.mark.slow
 def test_the_api_answers_long_before_the_page_is_loaded(tmp_path):
-    """A server in a process of its own: `/health` within seconds, and Gradio only afterwards."""
+    """A server in a process of its own, and in order instead of in seconds, which the benchmark measures."""
     code = "from server import serve; serve('127.0.0.1', 0, tell=lambda line: print(line, flush=True))"
     environment = {"PATH": "/usr/bin:/bin", "HOME": str(tmp_path), "AI_GATEWAY_STATE_DIR": str(tmp_path / "state"),
                    "COPILOT_USE_GH": "0", "AI_GATEWAY_STORE": "memory"}  # fmt: skip
-    begun = time.monotonic()
     with subprocess.Popen(
         [sys.executable, "-c", code], env=environment, cwd=tmp_path, stdout=subprocess.PIPE, text=True
     ) as server:
@@ -141,11 +139,9 @@ def test_the_api_answers_long_before_the_page_is_loaded(tmp_path):
             assert server.stdout is not None
             url = server.stdout.readline().split(" on ")[1].split()[0]
             health = httpx.get(f"{url}/health")
-            took = time.monotonic() - begun
             waiting = httpx.get(f"{url}/ui/")
         finally:
             server.terminate()
 
     assert json.loads(health.text)["status"] in ("ok", "degraded")
-    assert waiting.status_code == 200
-    assert took < 10  # 3 s on a quiet machine; see the benchmark
+    assert (waiting.status_code, "is loading" in waiting.text) == (200, True)

@@ -79,6 +79,7 @@ class Page {
   async drill(tier, fault) {
     try {
       this.showDrill(await call("POST", "drill", { tier, fault }));
+      this.closeDrawers(); // on a phone one covers the place to ask
       this.focusMessage();
     } catch (error) {
       this.say(error.message, true);

@@ -1,0 +1,116 @@
+"""The page in a real browser: light and dark, desk and phone, keys, and readers of all kinds."""
+
+from __future__ import annotations
+
+import pytest
+
+from gateway_core import Reason
+from gateway_core.errors import TierBroken
+
+from .browser import PHONE
+
+playwright = pytest.importorskip("playwright.async_api", reason="playwright is not installed")
+expect = playwright.expect
+expect.set_options(timeout=20_000)  # a guard against hanging, on machines with much else to do
+
+pytestmark = [pytest.mark.slow, pytest.mark.asyncio(loop_scope="session")]
+
+PUMP = b"The pump stands in the cellar. The oil filter of the pump must be changed every 250 hours of work."
+HOW_OFTEN = "How often must the filter be changed?"
+CODE = 'def f(x):  # a comment\n    return "text" + str(1)'
+EVERYTHING = f"""# Title
+
+text `code` **strong** [link](https://example.org)
+
+- a
+- b
+
+```python
+{CODE}
+```
+
+| a | b |
+|---|---|
+| 1 | 2 |
+"""
+
+
+async def test_a_phone_shows_everything_without_scrolling_sideways(stage):
+    async with stage.page(viewport=PHONE, has_touch=True) as page:
+        for n in range(4):
+            await page.ask(f"Question {n}")
+        box = await page.message.bounding_box()
+        assert box["y"] + box["height"] <= PHONE["height"]
+        assert await page.tab.evaluate("document.documentElement.scrollWidth") == PHONE["width"]
+        await page.picture("phone")
+        await page.tab.get_by_role("button", name="Conversations").click()
+        await expect(page.tab.get_by_role("button", name="New chat")).to_be_in_viewport()
+        await page.tab.get_by_role("button", name="Tiers and sources").click()
+        await expect(page.tab.get_by_role("button", name="Try every tier again")).to_be_in_viewport()
+        await page.picture("phone-tiers")
+
+
+@pytest.mark.parametrize("view", ["light", "dark", "phone"])
+async def test_axe_finds_nothing(stage, view):
+    stage.copilot.to["Show all"] = [EVERYTHING]
+    stage.copilot.to["Cut"] = ["Half of ", TierBroken("copilot", "cut", reason=Reason.STALLED)]
+    stage.cloud.to[HOW_OFTEN] = stage.copilot.to[HOW_OFTEN] = ["Every 250 hours of work [1]. See [9]."]
+    options = {"color_scheme": "dark" if view == "dark" else "light"} | ({"viewport": PHONE} if view == "phone" else {})
+    async with stage.page(**options) as page:
+        assert await page.violations() == []
+        await page.picture(f"empty-{view}")
+
+        await page.attach(("pump.txt", PUMP))
+        await page.ask("Show all")
+        assert await page.answer_text.locator("pre").inner_text() == CODE
+        await page.picture(f"markdown-{view}")
+        await page.ask("Cut")
+        await page.ask(HOW_OFTEN)
+        assert await page.violations() == []
+        await page.tab.keyboard.press("Alt+s")
+        await expect(page.tab.locator(".gw-card").first).to_be_focused()
+        assert await page.violations() == []
+        await page.picture(f"sources-{view}")
+
+        if view == "phone":
+            await page.tab.get_by_role("button", name="Tiers and sources").click()
+            await page.tab.get_by_role("button", name="Tiers and sources").click()
+        await page.tab.get_by_role("button", name="Settings").click()
+        await page.tab.get_by_label("Standing instructions").fill("Be brief.")
+        await page.tab.get_by_text("inventive").click()
+        await page.tab.get_by_role("button", name="Drill: break something").click()
+        await page.tab.get_by_role("button", name="Break it for the next question").scroll_into_view_if_needed()
+        assert await page.violations() == []
+        await page.picture(f"settings-{view}")
+        await page.tab.get_by_role("button", name="Break it for the next question").click()
+        await expect(page.tab.locator("#gw-drill-note")).to_contain_text("copilot breaks off in mid-answer")
+        stage.network.cut()
+        await expect(page.tab.locator("#gw-lights")).to_contain_text("offline")
+        assert await page.violations() == []
+        await page.picture(f"offline-{view}")
+        await page.tab.get_by_role("button", name="End the drill").click()
+
+        if view == "phone":
+            await page.tab.get_by_role("button", name="Conversations").click()
+        await page.tab.get_by_role("button", name="Erase everything").first.click()
+        assert await page.violations() == []
+        await page.picture(f"erase-{view}")
+
+
+async def test_the_light_is_switched_and_remembered(stage):
+    async with stage.page() as page:
+        await page.tab.get_by_role("button", name="Dark colours").click()
+        await page.tab.reload()
+        await page.ready()
+        assert await page.tab.evaluate("document.body.classList.contains('dark')")
+
+
+async def test_shortcuts_are_listed_and_can_be_switched_off(stage):
+    async with stage.page() as page:
+        await page.tab.locator("#gw-help").focus()
+        await page.tab.keyboard.press("?")
+        await expect(page.tab.get_by_role("dialog")).to_contain_text("New chat")
+        await page.tab.get_by_label("Shortcuts are on").uncheck()
+        await page.tab.keyboard.press("Escape")
+        await page.tab.keyboard.press("Alt+t")
+        assert not await page.tab.evaluate("document.body.classList.contains('dark')")
