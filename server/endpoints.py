@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from fastapi import APIRouter, Request
 from starlette.responses import RedirectResponse, Response
@@ -18,7 +18,7 @@ from .dialects import Plain
 from .documentation import ASKED, ONLY_ACCESS, answers_of, body_of
 from .exposition import MEDIA_TYPE as METRICS_TYPE
 from .guard import client_of
-from .intake import DOCUMENTS_LIMIT, PLAIN_LIMIT, ignored, parse, read_body, read_json
+from .intake import DOCUMENTS_LIMIT, PLAIN_LIMIT, ignored, off_loop, parse, read_body, read_json
 from .problems import JSON_HEADERS, RequestRefused
 from .wire import dump
 
@@ -49,12 +49,15 @@ async def query_documents(request: Request) -> Response:
 async def _answer(request: Request, model: type[Asked], limit: int) -> Response:
     service = service_of(request)
     body = await read_json(request, limit)
-    asked = parse(model, body)
-    dialect = Plain(bool(asked.details), ignored(asked))
-    answering = Answering(
-        service.gateway, service.closing, dialect, asked.prompt, asked.options(), stream=bool(asked.stream)
-    )
-    return service.repeats.once(request.scope, request.headers.get("idempotency-key"), body, answering)
+
+    def understood() -> tuple[Asked, tuple[str, ...], dict[str, Any]]:
+        asked = parse(model, body)
+        return asked, ignored(asked), asked.options()
+
+    asked, notes, options = await off_loop(body, understood)
+    dialect = Plain(bool(asked.details), notes)
+    answering = Answering(service.gateway, service.closing, dialect, asked.prompt, options, stream=bool(asked.stream))
+    return await service.repeats.once(request.scope, request.headers.get("idempotency-key"), body, answering)
 
 
 @router.get("/health", response_model=HealthReply, responses=answers_of(403))

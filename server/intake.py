@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
@@ -18,10 +18,12 @@ from .problems import ClientLeft, RequestRefused
 PLAIN_LIMIT = 2_000_000
 DOCUMENTS_LIMIT = 32_000_000
 SECONDS_FOR_A_BODY = 60.0
+QUICK = 200_000  # bytes of JSON that are read and checked in some milliseconds
 _MOST_NAMES = 10
 _LONGEST_NAME = 60
 
 Body = TypeVar("Body", bound=BaseModel)
+Result = TypeVar("Result")
 
 
 async def read_json(request: Request, limit: int) -> bytes:
@@ -52,6 +54,11 @@ async def read_body(request: Request, limit: int) -> bytes:
         raise RequestRefused(
             Reason.REQUEST_TIMEOUT, f"the body did not arrive within {SECONDS_FOR_A_BODY:.0f} s"
         ) from None
+
+
+async def off_loop(body: bytes, work: Callable[[], Result]) -> Result:
+    """What `work` makes of the body, in a thread if that may take long: others are answered meanwhile."""
+    return work() if len(body) <= QUICK else await asyncio.to_thread(work)
 
 
 def parse(model: type[Body], body: bytes) -> Body:

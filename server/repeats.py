@@ -19,6 +19,7 @@ from starlette.types import Message, Receive, Scope, Send
 from gateway_core import Reason
 
 from .attention import Attention
+from .intake import off_loop
 from .problems import RequestRefused
 
 KEPT_SECONDS = 600.0
@@ -42,7 +43,7 @@ class Repeats:
         self._span = span
         self._known: OrderedDict[tuple[str, str], _Performance] = OrderedDict()
 
-    def once(self, scope: Scope, key: str | None, body: bytes, answering: Produced) -> Response:
+    async def once(self, scope: Scope, key: str | None, body: bytes, answering: Produced) -> Response:
         """The reply to this request, or to the one it repeats. Without a key: just `answering`."""
         if key is None:
             return answering
@@ -52,8 +53,9 @@ class Repeats:
                 f"Idempotency-Key must have 1 to {LONGEST_KEY} characters",
                 field="Idempotency-Key",
             )
+        digest = await off_loop(body, lambda: sha256(body).digest())
         self._forget_the_old()
-        name, digest = (scope["path"], key), sha256(body).digest()
+        name = (scope["path"], key)
         known = self._known.get(name)
         if known is None:
             known = _Performance(answering, scope, digest, lambda kept: self._ended(name, kept))

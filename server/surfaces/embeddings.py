@@ -27,7 +27,7 @@ from ..bodies import Sent
 from ..dialects import Dialect
 from ..documentation import ASKED_IN_OTHER_WORDS, body_of
 from ..endpoints import service_of
-from ..intake import parse, read_body, read_json
+from ..intake import off_loop, parse, read_body, read_json
 from ..problems import JSON_HEADERS, RequestRefused, headers_of, problem
 from ..repeats import Produced
 from ..wire import dump
@@ -70,14 +70,14 @@ async def embeddings(request: Request) -> Response:
     refusing = ChatCompletion(Wanted(AUTO))
     try:
         content = await read_json(request, LIMIT)
-        body = parse(EmbeddingsBody, content)
+        body = await off_loop(content, lambda: parse(EmbeddingsBody, content))
         options = {**_model(body.model), "dimensions": body.dimensions}
         is_packed = body.encoding_format == "base64"
 
         def tell(found: Embeddings) -> bytes:
             return _as_openai(found, is_packed=is_packed)
 
-        return _reply(request, content, Embedding(service_of(request).gateway, service_of(request).closing,
+        return await _reply(request, content, Embedding(service_of(request).gateway, service_of(request).closing,
             refusing, _texts(body.input), options, tell))  # fmt: skip
     except GatewayError as error:
         return _refused(error, refusing)
@@ -90,7 +90,7 @@ async def embed(request: Request) -> Response:
     try:
         is_page = "origin" in request.headers or "sec-fetch-site" in request.headers
         content = await (read_json if is_page else read_body)(request, LIMIT)
-        body = parse(OllamaEmbedBody, content)
+        body = await off_loop(content, lambda: parse(OllamaEmbedBody, content))
         began = time.monotonic()
         name = body.model or AUTO
         if body.input in (None, "", []):  # it only asks for the model to be in memory
@@ -109,7 +109,7 @@ async def embed(request: Request) -> Response:
                 }
             )
 
-        return _reply(request, content, Embedding(service_of(request).gateway, service_of(request).closing,
+        return await _reply(request, content, Embedding(service_of(request).gateway, service_of(request).closing,
             refusing, _texts(body.input), options, tell))  # fmt: skip
     except GatewayError as error:
         return _refused(error, refusing)
@@ -156,9 +156,9 @@ class Embedding(Produced):
         self.succeeded = True
 
 
-def _reply(request: Request, content: bytes, embedding: Embedding) -> Response:
+async def _reply(request: Request, content: bytes, embedding: Embedding) -> Response:
     key = request.headers.get("idempotency-key")
-    return service_of(request).repeats.once(request.scope, key, content, embedding)
+    return await service_of(request).repeats.once(request.scope, key, content, embedding)
 
 
 def _refused(error: GatewayError, refusing: Dialect) -> Response:

@@ -15,7 +15,7 @@ from gateway_core import Answer, GatewayError, OnInterrupt, Reason, attempts_of
 from ..answering import Answering
 from ..dialects import Dialect
 from ..endpoints import service_of
-from ..intake import PLAIN_LIMIT, parse, read_body, read_json
+from ..intake import PLAIN_LIMIT, off_loop, parse, read_body, read_json
 from ..problems import RequestRefused, headers_of, problem
 
 Body = TypeVar("Body", bound=BaseModel)
@@ -39,14 +39,14 @@ async def answer(
         service = service_of(request)
         is_page = "origin" in request.headers or "sec-fetch-site" in request.headers
         body = await (read_body if any_type and not is_page else read_json)(request, PLAIN_LIMIT)
-        mapped = ask(parse(model, body))
+        mapped = await off_loop(body, lambda: ask(parse(model, body)))
         if isinstance(mapped, Response):
             return mapped
         dialect, options, stream = mapped
         if stream:
             options["on_interrupt"] = OnInterrupt.STOP
         answering = Answering(service.gateway, service.closing, dialect, None, options, stream=stream)
-        return service.repeats.once(request.scope, request.headers.get("idempotency-key"), body, answering)
+        return await service.repeats.once(request.scope, request.headers.get("idempotency-key"), body, answering)
     except GatewayError as error:
         told = problem(error)
         headers = {**headers_of(error, told), **refusing.headers(told)}
