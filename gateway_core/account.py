@@ -3,8 +3,9 @@
 The facts hold no prompt, no answer, no document and no document's name, and no credential. Moments are milliseconds
 since the request began, on the clock that deadlines use; `begun` is that beginning on the calendar.
 
-    {"id", "task": "ask" | "rag", "begun", "ms", "outcome", "reason", "traceparent", "tier", "local_only", "whole",
-     "backend", "mode", "model", "state", "finish_reason", "first_token_ms", "input_tokens", "output_tokens", "credits",
+    {"id", "task": "ask" | "rag" | "embed", "begun", "ms", "outcome", "reason", "traceparent", "tier", "local_only",
+     "whole", "backend", "mode", "model", "state", "finish_reason", "first_token_ms", "input_tokens", "output_tokens",
+     "credits",
      "segments": [{"backend", "start", "end"}], "retrieval": {"ms", "begun_ms", "documents", "passages", "chars"},
      "attempts": [{"backend", "mode", "outcome", "reason", "detail", "begun_ms", "ms", "first_token_ms", "asked_model",
                    "model", "host", "port", "finish_reason", "input_tokens", "output_tokens", "may_have_billed",
@@ -25,10 +26,38 @@ from typing import Any
 from .clock import Clock
 from .errors import AllTiersFailed, AnswerInterrupted, PromptRefused
 from .telemetry import Telemetry
-from .types import Answer, Prompt, Reason
+from .types import Answer, Attempt, AttemptOutcome, Embeddings, Prompt, Reason, Usage
 
 # W3C Trace Context: version, trace, parent, flags. Version ff and identifiers of zeros only are invalid.
 _TRACEPARENT = re.compile(r"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
+
+
+def facts_of(
+    attempt: Attempt, *, begun_ms: float, first_token_ms: float | None = None, usage: Usage | None = None, **facts: Any
+) -> dict[str, Any]:
+    """One tier's part, in the form above. `detail` is told only where no provider could have worded it."""
+    return {
+        "backend": attempt.backend,
+        "mode": attempt.mode,
+        "outcome": str(attempt.outcome),
+        "reason": attempt.reason,
+        "detail": attempt.detail if attempt.outcome is AttemptOutcome.SKIPPED else None,
+        "begun_ms": round(begun_ms, 1),
+        "ms": attempt.ms,
+        "first_token_ms": None if first_token_ms is None else round(first_token_ms, 1),
+        "asked_model": None,
+        "model": attempt.model,
+        "host": None,
+        "port": None,
+        "finish_reason": None,
+        "input_tokens": usage.input_tokens if usage else None,
+        "output_tokens": usage.output_tokens if usage else None,
+        "may_have_billed": attempt.may_have_billed,
+        "retry_after": attempt.retry_after,
+        "segment": None,
+        "action": None,
+        **facts,
+    }
 
 
 class Account:
@@ -77,6 +106,16 @@ class Account:
     def answered(self, answer: Answer) -> None:
         self._facts.update(outcome="answered", reason=None)
         self._tell_answer(answer)
+
+    def embedded(self, found: Embeddings) -> None:
+        self._facts.update(
+            outcome="answered",
+            reason=None,
+            backend=found.backend,
+            mode=found.mode,
+            model=found.model,
+            input_tokens=found.usage.input_tokens,
+        )
 
     def _failed(self, exc: BaseException) -> None:
         match exc:

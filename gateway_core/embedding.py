@@ -12,12 +12,14 @@ a tier from answering; a tier whose answers are left alone is left alone here to
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from math import ceil
+from typing import Any
 
 import anyio
 
+from .account import facts_of
 from .budget import Budgets, Spent
 from .circuit import Circuit, CircuitPolicy, CircuitState, CircuitStore, Permit, admit, record
 from .clock import Clock
@@ -36,7 +38,7 @@ from .routing.gate import Gate, OpenGate
 from .routing.outcomes import outcome_of
 from .routing.watch import Limits
 from .telemetry import Telemetry
-from .tiers.base import Call, Embedder, Tier
+from .tiers.base import Asked, Call, Embedder, Tier
 from .types import Attempt, AttemptOutcome, Embeddings, Reason, Usage
 
 MOST_TEXTS = 2048  # in one request, as OpenAI has it
@@ -47,7 +49,7 @@ NO_MODEL_CURE = "name one as tier/model, or install one: ollama pull nomic-embed
 
 @dataclass(frozen=True, slots=True)
 class EmbedAsk:
-    """One request. `model` without `tier`: from whichever tier has it."""
+    """One request. `model` without `tier`: from whichever tier has it. `told` and `begun` are as in `routing.Ask`."""
 
     id: str
     texts: Sequence[str]
@@ -57,6 +59,8 @@ class EmbedAsk:
     dimensions: int | None = None
     truncate: bool = False
     local_only: bool = False
+    begun: float | None = None
+    told: list[Mapping[str, Any]] = field(default_factory=list)
 
 
 @dataclass
@@ -218,6 +222,7 @@ class TextEmbedder:
         outcome = AttemptOutcome.CANCELLED
         failure: TierFailed | PromptRefused | None = None
         vectors: list[tuple[float, ...]] = []
+        who = Asked(model)
 
         def sent() -> None:
             nonlocal was_sent
@@ -235,7 +240,7 @@ class TextEmbedder:
                 try:
                     for start in range(0, len(ask.texts), BATCH):
                         part = ask.texts[start : start + BATCH]
-                        call = Call(ask.deadline, limits.connect, sent)
+                        call = Call(ask.deadline, limits.connect, sent, who)
                         found = await rung.embed(part, model, call, dimensions=ask.dimensions, truncate=ask.truncate)
                         vectors += found.vectors
                         tokens = None if tokens is None or found.tokens is None else tokens + found.tokens
@@ -257,7 +262,10 @@ class TextEmbedder:
                 outcome = AttemptOutcome.FAILED
             ms = (self._clock.now() - begun) * 1000
             may_have_billed = was_sent and rung.backend != "local" and _may_have_billed(failure, bool(vectors))
-            self._tell(course, rung, outcome, failure, ms=ms, model=model, may_have_billed=may_have_billed)
+            self._tell(
+                course, rung, outcome, failure, ms=ms, model=model, may_have_billed=may_have_billed, begun=begun,
+                tokens=tokens, asked=who,
+            )  # fmt: skip
             if may_have_billed and self._budgets is not None:
                 usage = Usage(input_tokens=tokens if outcome is AttemptOutcome.ANSWERED else None, output_tokens=0)
                 read = sum(map(len, ask.texts))
@@ -282,6 +290,9 @@ class TextEmbedder:
         ms: float = 0.0,
         model: str | None = None,
         may_have_billed: bool = False,
+        begun: float | None = None,
+        tokens: int | None = None,
+        asked: Asked = Asked(),  # noqa: B008 - only read
     ) -> None:
         reason = failure.reason if failure else Reason.CANCELLED if outcome is AttemptOutcome.CANCELLED else None
         attempt = Attempt(
@@ -290,10 +301,14 @@ class TextEmbedder:
             cure=getattr(failure, "cure", ""), retry_after=getattr(failure, "wait", None),
         )  # fmt: skip
         course.attempts.append(attempt)
-        self._telemetry.tell(
-            "attempt", id=course.ask.id, backend=attempt.backend, mode=attempt.mode, outcome=str(attempt.outcome),
-            reason=attempt.reason, ms=attempt.ms, model=attempt.model,
+        now, start = self._clock.now(), course.ask.begun
+        begun = now if begun is None else begun
+        found = facts_of(
+            attempt, begun_ms=(begun - (begun if start is None else start)) * 1000,
+            usage=Usage(input_tokens=tokens or None), asked_model=asked.model, host=asked.host, port=asked.port,
         )  # fmt: skip
+        course.ask.told.append(found)
+        self._telemetry.tell("attempt", id=course.ask.id, **found)
 
     async def _charged(self, rung: Embedder, spent: Spent) -> None:
         if self._budgets is not None:

@@ -450,6 +450,7 @@ class Gateway:
         local_only: bool | None = None,
         deadline_s: float | None = None,
         id: str | None = None,
+        traceparent: str | None = None,
     ) -> Embeddings:
         """One vector for each text, by the first tier that has an embedding model.
 
@@ -459,10 +460,14 @@ class Gateway:
         """
         only_local = self._checked(tier, local_only)
         deadline = Deadline.after(self.settings.request_deadline if deadline_s is None else deadline_s, self.clock)
-        with Discreet():
+        account = Account(
+            id or f"emb_{secrets.token_hex(8)}", self.clock, task="embed",
+            traceparent=traceparent, tier=tier, local_only=only_local, whole=True,
+        )  # fmt: skip
+        with Discreet(), account.kept(self.telemetry):
             await self._ready()
             ask = EmbedAsk(
-                id=id or f"emb_{secrets.token_hex(8)}",
+                id=account.id,
                 texts=tuple(texts),
                 deadline=deadline,
                 tier=tier,
@@ -470,8 +475,12 @@ class Gateway:
                 dimensions=dimensions,
                 truncate=truncate,
                 local_only=only_local,
+                begun=account.begun,
+                told=account.attempts,
             )
-            return await self._embedder.embed(ask)
+            found = await self._embedder.embed(ask)
+            account.embedded(found)
+            return found
 
     # ---- state
 

@@ -1,6 +1,6 @@
 """Requests as OpenTelemetry spans, in the words of the GenAI semantic conventions; only with `AI_GATEWAY_OTEL=1`.
 
-    ask | rag                      one request, from its first moment to its end
+    ask | rag | embed              one request, from its first moment to its end
     ├── retrieval                  reading documents and choosing passages
     ├── chat gpt-5-mini            one call of one tier; `error.type` is one of our closed list of reasons
     └── chat qwen3:4b              the next, if that one failed
@@ -169,11 +169,12 @@ class Spans:
 
         is_model = attempt["mode"] != "extractive"  # which quotes documents, and asks nobody
         model = attempt["asked_model"] or attempt["model"]
+        operation = "embeddings" if facts["task"] == "embed" else "chat"
         span = self._tracer.start_span(
-            (f"chat {model}" if model else "chat")[:LONGEST_VALUE] if is_model else "quote",
+            (f"{operation} {model}" if model else operation)[:LONGEST_VALUE] if is_model else "quote",
             context=inside,
             kind=SpanKind.CLIENT if is_model else SpanKind.INTERNAL,
-            attributes=_present(_of_call(attempt, model) if is_model else {}),
+            attributes=_present(_of_call(operation, attempt, model) if is_model else {}),
             start_time=_moment(facts, attempt["begun_ms"]),
         )
         first = attempt["first_token_ms"]
@@ -196,13 +197,13 @@ class Spans:
         span.end(_moment(facts, attempt["begun_ms"] + attempt["ms"]))
 
 
-def _of_call(attempt: Mapping[str, Any], model: str | None) -> dict[str, Any]:
+def _of_call(operation: str, attempt: Mapping[str, Any], model: str | None) -> dict[str, Any]:
     mode = attempt["mode"] or attempt["backend"]
     return {
-        "gen_ai.operation.name": "chat",
+        "gen_ai.operation.name": operation,
         "gen_ai.provider.name": _PROVIDERS.get(mode, mode),
         "gen_ai.request.model": model,
-        "gen_ai.request.stream": True,  # every provider is asked for a stream, whatever the caller wants
+        "gen_ai.request.stream": operation == "chat" or None,  # always, whatever the caller wants
         "server.address": attempt["host"],
         "server.port": attempt["port"],
     }

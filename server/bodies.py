@@ -356,7 +356,7 @@ class RequestReply(BaseModel):
     """How a request was decided. What was asked and answered is not kept."""
 
     id: str
-    task: Literal["ask", "rag"]
+    task: Literal["ask", "rag", "embed"]
     begun: float = Field(description="Seconds since 1970.")
     ms: float
     outcome: Literal["answered", "interrupted", "unanswered", "refused", "cancelled", "failed"]

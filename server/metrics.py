@@ -17,7 +17,7 @@ from .exposition import Counter, Gauge, Histogram, page
 
 BUCKETS = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 30.0, 60.0, 120.0, 300.0)  # seconds
 CIRCUIT_STATES = {"closed": 0, "half_open": 1, "open": 2}
-TASKS = ("ask", "rag")
+TASKS = ("ask", "rag", "embed")
 OUTCOMES = ("answered", "interrupted", "unanswered", "refused", "cancelled", "failed")
 
 
@@ -91,7 +91,8 @@ class Metrics:
         self._requests.add(task=facts["task"], outcome=outcome)
         self._whole.see(facts["ms"] / 1000, **labels, outcome=outcome)
         if outcome == "answered":
-            self._answers.add(**labels, finish_reason=facts["finish_reason"])
+            if "finish_reason" in facts:  # embeddings have none
+                self._answers.add(**labels, finish_reason=facts["finish_reason"])
             first = next((a["backend"] for a in attempts if a["reason"] not in EXPECTED), facts["backend"])
             if first != facts["backend"]:
                 self._failovers.add(**{"from": first, "to": facts["backend"]})

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from ..account import facts_of
 from ..deadline import Deadline
 from ..types import Answer, Attempt, AttemptOutcome, Delta, OnInterrupt, Prompt, Reason, Segment, SegmentStarted, Usage
 from .splice import tokens_in
@@ -133,31 +134,19 @@ class Course:
         has_written: bool = False,
         **facts: Any,
     ) -> Mapping[str, Any]:
-        """Note an attempt that has ended; gives what observers are told of it. Moments are readings of `clock.now()`.
-
-        `detail` is told only where no provider could have worded it.
-        """
+        """Note an attempt that has ended; gives what observers are told of it. Moments are readings of `clock.now()`."""
         self.attempts.append(attempt)
         start = self.started if self.ask.begun is None else self.ask.begun
         goes_on = "restart" if self.ask.after_a_cut is OnInterrupt.RESTART else "continue"
-        told = {
-            "backend": attempt.backend,
-            "mode": attempt.mode,
-            "outcome": str(attempt.outcome),
-            "reason": attempt.reason,
-            "ms": attempt.ms,
-            "model": attempt.model,
-            "may_have_billed": attempt.may_have_billed,
-            "retry_after": attempt.retry_after,
-            "detail": attempt.detail if attempt.outcome is AttemptOutcome.SKIPPED else None,
-            "begun_ms": round((begun - start) * 1000, 1),
-            "first_token_ms": None if first_at is None else round((first_at - start) * 1000, 1),
-            "input_tokens": usage.input_tokens if usage else None,
-            "output_tokens": usage.output_tokens if usage else None,
-            "segment": self.segment if has_written else None,
-            "action": goes_on if has_written and self.segment else None,
+        told = facts_of(
+            attempt,
+            begun_ms=(begun - start) * 1000,
+            first_token_ms=None if first_at is None else (first_at - start) * 1000,
+            usage=usage,
+            segment=self.segment if has_written else None,
+            action=goes_on if has_written and self.segment else None,
             **facts,
-        }
+        )
         self.ask.told.append(told)
         return told
 

@@ -15,6 +15,7 @@ from typing import Any, Literal
 
 from fastapi import APIRouter, Request
 from pydantic import Field
+from starlette.datastructures import Headers
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
@@ -137,9 +138,10 @@ class Embedding(Produced):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         error: GatewayError | None = None
+        caller = Headers(scope=scope).get("traceparent")
         async with Attention(receive, self._closing) as attention:
             try:
-                found = await self._gateway.embed(self._texts, **self._options)
+                found = await self._gateway.embed(self._texts, **self._options, traceparent=caller)
                 body = await asyncio.to_thread(self._tell, found)
             except GatewayError as exc:
                 error = exc

@@ -182,6 +182,28 @@ async def test_documents_are_a_retrieval_and_numbers(gateway: Build, collector: 
     assert retrieval.ended <= call.begun + 1_000_000
 
 
+async def test_vectors_are_a_request_and_their_calls(gateway: Build, collector: Collector, providers: Providers):
+    providers.cloud.stop()
+    traced = gateway(ai_gateway_otel=True)
+    with pytest.raises(AllTiersFailed):
+        await traced.embed([PROMPT], tier="cloud", traceparent=f"00-{TRACE}-{CALLER}-01")
+    providers.cloud.start()
+    found_vectors = await traced.embed([PROMPT, DOCUMENT], tier="cloud")
+    record = await traced.journal.find(found_vectors.id)
+    await traced.aclose()
+
+    failed, first, answered, call = collector.spans
+    assert (failed.name, failed.error, failed.trace, failed.parent) == ("embed", True, TRACE, CALLER)
+    assert (first.parent, first.error, first.facts["error.type"]) == (failed.id, True, "connect_refused")
+    assert (answered.name, answered.error, call.name) == ("embed", False, f"embeddings {found_vectors.model}")
+    assert (call.kind, call.facts["gen_ai.operation.name"]) == ("client", "embeddings")
+    assert call.facts["server.address"] == "127.0.0.1"
+    assert call.facts["gen_ai.usage.input_tokens"] == found_vectors.usage.input_tokens
+    assert found(CONTENTS, b"".join(collector.bodies)) == []
+    assert record is not None
+    assert (record["task"], record["outcome"], record["model"]) == ("embed", "answered", found_vectors.model)
+
+
 async def test_no_prompt_answer_document_or_key_is_exported(gateway: Build, collector: Collector, providers: Providers):
     for simulator in (providers.copilot, providers.cloud, providers.ollama):
         simulator.answer = ANSWER

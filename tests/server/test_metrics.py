@@ -69,6 +69,16 @@ async def test_takeovers_and_unanswered_requests_are_counted():
     assert told['ai_gateway_tier_first_token_seconds_count{backend="cloud",mode="cloud"}'] == 1
 
 
+async def test_no_listener_stumbles_over_any_kind_of_request(caplog: pytest.LogCaptureFixture):
+    async with calling(ScriptedTier("copilot", ["ok"])) as client:
+        await client.post("/ai/query", json={"prompt": "x"})
+        await client.post("/v1/embeddings", json={"model": "auto", "input": "x"})
+        told = numbers((await client.get("/metrics")).text)
+
+    assert told['ai_gateway_requests_total{outcome="unanswered",task="embed"}'] == 1
+    assert [record.getMessage() for record in caplog.records if "a listener of" in record.getMessage()] == []
+
+
 def test_large_counts_stay_exact():
     counter = Counter("tokens_total", "Tokens.")
     counter.add(12_345_678)
