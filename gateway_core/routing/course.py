@@ -134,7 +134,7 @@ class Course:
         has_written: bool = False,
         **facts: Any,
     ) -> Mapping[str, Any]:
-        """Note an attempt that has ended; gives what observers are told of it. Moments are readings of `clock.now()`."""
+        """Note an attempt that has ended; gives what observers hear of it. Moments are readings of `clock.now()`."""
         self.attempts.append(attempt)
         start = self.started if self.ask.begun is None else self.ask.begun
         goes_on = "restart" if self.ask.after_a_cut is OnInterrupt.RESTART else "continue"
