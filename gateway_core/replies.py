@@ -77,7 +77,10 @@ def problem_of(error: BaseException) -> dict[str, Any]:
             problem["field"] = error.field
         return problem
     if isinstance(error, AllTiersFailed):
-        cure = "; or ".join(dict.fromkeys(a.cure.rstrip(".") for a in error.telling if a.cure))
+        cures = dict.fromkeys(a.cure.rstrip(".") for a in error.telling if a.cure)
+        if error.retry_after is not None:  # what passes by itself comes before what a person must do
+            cures = {f"ask again in {_told(error.retry_after)}": None, **cures}
+        cure = "; or ".join(cures)
         return _problem(
             Reason.NO_TIER_ANSWERED, "No tier could answer", 503, str(error), error.attempts, cure, error.retry_after
         )
@@ -112,6 +115,13 @@ def _problem(
         "cure": cure,
         "retry_after": _finite(retry_after),
     }
+
+
+def _told(seconds: float) -> str:
+    for unit, name in ((3600, "h"), (60, "min")):
+        if seconds >= 2 * unit:
+            return f"{seconds / unit:.0f} {name}"
+    return f"{math.ceil(seconds)} s"
 
 
 def _finite(seconds: float | None) -> float | None:

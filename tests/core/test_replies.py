@@ -50,7 +50,7 @@ def test_when_no_tier_answered_every_reason_and_every_cure_is_told():
 
     assert (problem["status"], problem["code"], problem["retry_after"]) == (503, "no_tier_answered", 12.0)
     assert [a["reason"] for a in problem["attempts"]] == ["unauthorized", "rate_limited"]
-    assert problem["cure"] == "log in"
+    assert problem["cure"] == "ask again in 12 s; or log in"
 
 
 def test_ways_that_were_never_set_up_are_not_told_beside_one_that_failed():
@@ -65,7 +65,7 @@ def test_ways_that_were_never_set_up_are_not_told_beside_one_that_failed():
     problem = problem_of(AllTiersFailed((ATTEMPTS[0], *local)))
 
     assert problem["detail"] == "no tier could answer (copilot: refused; local: failed)"
-    assert problem["cure"] == "log in; or Restart it"
+    assert problem["cure"] == "ask again in 5 s; or log in; or Restart it"
     assert len(problem["attempts"]) == 4
 
 

@@ -195,7 +195,7 @@ async def test_f73_when_nobody_can_answer_every_reason_and_cure_is_told():
 
     assert (reply.status_code, reply.json()["code"]) == (503, "no_tier_answered")
     assert reasons(reply) == {"copilot": "upstream_5xx", "cloud": "upstream_5xx", "local": "connect_refused"}
-    assert reply.json()["cure"] == "start Ollama"
+    assert reply.json()["cure"] == "ask again in 5 s; or start Ollama"
     assert int(reply.headers["retry-after"]) == reply.json()["retry_after"]
 
 
