@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 from fastapi import APIRouter, Request
 from starlette.responses import RedirectResponse, Response
@@ -20,18 +20,11 @@ from .exposition import MEDIA_TYPE as METRICS_TYPE
 from .guard import client_of
 from .intake import DOCUMENTS_LIMIT, PLAIN_LIMIT, ignored, off_loop, parse, read_body, read_json
 from .problems import JSON_HEADERS, RequestRefused
+from .service import service_of
 from .wire import dump
-
-if TYPE_CHECKING:
-    from .app import Service
 
 router = APIRouter()
 Asked = TypeVar("Asked", bound=Query)
-
-
-def service_of(request: Request) -> Service:
-    service: Service = request.app.state.service
-    return service
 
 
 @router.post("/ai/query", response_model=Reply, responses=ASKED, openapi_extra=body_of(Query))

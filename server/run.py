@@ -18,10 +18,11 @@ from fastapi import FastAPI
 from gateway_core import Gateway, Settings, SettingsInvalid, Status
 from gateway_core.secrets import RedactingFilter
 
-from .app import Service, create_app
+from .app import create_app
 from .front_ends import FrontEnd, found
 from .listening import listen, url_of
 from .patience import PatientProtocol
+from .service import Service
 
 GRACE = 10.0  # seconds that answers under way have to finish once the server is told to stop
 _LAST_WORDS = 3.0  # seconds for their error events and closing

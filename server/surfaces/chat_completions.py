@@ -19,8 +19,8 @@ from gateway_core import Answer, Delta, Done, Event, Message, Meta, Reason, Segm
 from ..bodies import MOST_TOKENS, Content, ResponseFormat, Sent, Tool, ToolCall
 from ..dialects import EVENT_STREAM
 from ..documentation import ACCESS_IN_OTHER_WORDS, ASKED_IN_OTHER_WORDS, body_of
-from ..endpoints import service_of
 from ..problems import JSON_HEADERS, RequestRefused
+from ..service import service_of
 from ..wire import dump
 from .models import Wanted, offered, wanted
 from .surface import Mapped, answer, extension, message, seconds, trouble

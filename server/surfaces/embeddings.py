@@ -26,10 +26,10 @@ from ..attention import Attention, Closing, Ended
 from ..bodies import Sent
 from ..dialects import Dialect
 from ..documentation import ASKED_IN_OTHER_WORDS, body_of
-from ..endpoints import service_of
 from ..intake import off_loop, parse, read_body, read_json
 from ..problems import JSON_HEADERS, RequestRefused, headers_of, problem
 from ..repeats import Produced
+from ..service import service_of
 from ..wire import dump
 from .chat_completions import ChatCompletion
 from .models import AUTO, BACKENDS, Wanted

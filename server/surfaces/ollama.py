@@ -18,9 +18,9 @@ from gateway_core import Answer, Delta, Done, Event, Message, Meta, SegmentStart
 
 from ..bodies import MOST_TOKENS, Sent, Tool
 from ..documentation import ACCESS_IN_OTHER_WORDS, ASKED_IN_OTHER_WORDS, body_of
-from ..endpoints import service_of
 from ..intake import PLAIN_LIMIT, parse, read_body
 from ..problems import JSON_HEADERS
+from ..service import service_of
 from ..wire import dump
 from .models import Wanted, offered, wanted
 from .surface import Mapped, a_text, an_object, answer, extension, message, trouble

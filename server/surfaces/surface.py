@@ -14,9 +14,9 @@ from gateway_core import Answer, GatewayError, OnInterrupt, Reason, attempts_of
 
 from ..answering import Answering
 from ..dialects import Dialect
-from ..endpoints import service_of
 from ..intake import PLAIN_LIMIT, off_loop, parse, read_body, read_json
 from ..problems import RequestRefused, headers_of, problem
+from ..service import service_of
 
 Body = TypeVar("Body", bound=BaseModel)
 Mapped = tuple[Dialect, dict[str, Any], bool]
