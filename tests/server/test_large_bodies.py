@@ -7,7 +7,6 @@ import base64
 import binascii
 import json
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -16,30 +15,23 @@ from server.bodies import decoded
 
 from .calling import JSON, calling
 
-MANY = 200_000
 
-
-def bodies():
-    words = "The valve of the hall was painted. " * 20
-    yield pytest.param({f"f{n}": n for n in range(MANY)} | {"documents": ["x"]}, 200, id="fields that nobody knows")
-    yield pytest.param({"documents": [words] * 4_000}, 200, id="many texts")
-    file = {"name": "a.txt", "content_base64": base64.b64encode(words.encode() * 6_000).decode()}
-    yield pytest.param({"documents": [file]}, 200, id="a file")
-    yield pytest.param({"documents": ["ä"] * 600_000 + ["x\ud800"]}, 422, id="half a surrogate pair")
-
-
-@pytest.mark.parametrize(("body", "status"), list(bodies()))
-async def test_others_are_answered_while_it_is_read(body, status):
-    content = json.dumps({"prompt": "Which colour?", **body}).encode()
+async def test_others_are_answered_while_it_is_read():
+    """A fault at the end of many texts: what takes long is done by nobody but us, step by step."""
+    documents = ["ä"] * 600_000 + ["x\ud800"]
+    content = json.dumps({"prompt": "Which colour?", "documents": documents}).encode()
+    loop = asyncio.get_running_loop()
     async with calling(ScriptedTier("local")) as client:
+        begun = last = loop.time()
         large = asyncio.create_task(client.post("/ai/query/rag", content=content, headers=JSON))
-        answered = 0
+        longest = 0.0
         while not large.done():
-            await asyncio.sleep(0.01)
-            answered += (await client.get("/health")).status_code == 200
+            await asyncio.sleep(0.005)
+            assert (await client.get("/api/version")).status_code == 200
+            longest, last = max(longest, loop.time() - last), loop.time()
 
-    assert (await large).status_code == status
-    assert answered > 4  # read on the loop, all of it would pass between two of them
+    assert (await large).status_code == 422
+    assert longest < 0.7 * (last - begun)  # read on the loop, nearly all of it would pass between two answers
 
 
 @given(st.binary(max_size=60), st.integers(1, 9), st.sampled_from(["", "\n", " \r\n"]), st.integers(1, 7))
