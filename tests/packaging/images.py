@@ -50,6 +50,7 @@ class Images:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._secrets = folder / "secrets"
+        self._containers: dict[str, str] = {}
         self._driver = "overlay"
         missing = [name for name in PROGRAMS if shutil.which(name) is None]
         if missing or os.geteuid() != 0:
@@ -85,7 +86,10 @@ class Images:
         return Image(name, told["Docker"]["config"], json.dumps(told["Docker"]["history"]), _bytes(sizes[0]["size"]))
 
     def container(self, image: Image) -> str:
-        return self._buildah("from", "--pull-never", image.name).strip()
+        """One for all starts of the image: nobody can write to its file system."""
+        if image.name not in self._containers:
+            self._containers[image.name] = self._buildah("from", "--pull-never", image.name).strip()
+        return self._containers[image.name]
 
     def mounting(self, container: str) -> str:
         """A shell command that mounts its file system where it is run, and prints where."""
@@ -93,7 +97,6 @@ class Images:
 
     def close(self) -> None:
         """Remove the store; whatever was mounted, was so in a namespace that is gone."""
-        self._run("rm", "--all")
         shutil.rmtree(self._folder, ignore_errors=True)
 
     def _handed_over(self) -> list[str]:

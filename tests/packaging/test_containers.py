@@ -134,7 +134,7 @@ def test_what_starts_the_container_can_be_executed() -> None:
 def test_the_guide_names_what_exists() -> None:
     for name in set(re.findall(r"`([A-Z][A-Z_]{5,})[`=]", GUIDE)) - OF_THE_IMAGE - {"REQUIREMENTS"}:
         assert name.lower() in Settings.model_fields, name
-    for service in re.findall(r"docker compose exec (\w+)", GUIDE):
+    for service in re.findall(r"docker compose exec (?:-T )?(\w+)", GUIDE):
         assert service in COMPOSE["services"]
     assert "ARG REQUIREMENTS" in DOCKERFILE
     assert "requirements-server.txt" in GUIDE
