@@ -144,11 +144,11 @@ function Install-Ollama {
     if ($NoOllama) { return }
     $address = "127.0.0.1:11434"
     if (Test-Path $python) {
-        $address = Invoke-OllamaProcess address
+        $found = Invoke-OllamaProcess look
         if ($LASTEXITCODE -ne 0) { Stop-Setup "the settings are not right; see above." }
-        if ($address -eq "elsewhere") { Write-Note "OLLAMA_BASE_URL leads to another computer: no Ollama is set up here"; return }
-        Invoke-OllamaProcess answers
-        if ($LASTEXITCODE -eq 0) { Write-There "Ollama, answering at http://$address"; return }
+        if ($found -eq "elsewhere") { Write-Note "OLLAMA_BASE_URL leads to another computer: no Ollama is set up here"; return }
+        $address, $state = $found -split " "
+        if ($state -eq "answers") { Write-There "Ollama, answering at http://$address"; return }
     }
     if (-not (Get-OllamaProgram)) {
         if (-not (Test-Agreed "Install Ollama for you alone, into $ollamaHome (about 1.5 GB to download, 4 GB on disk)?")) {

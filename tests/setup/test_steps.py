@@ -68,6 +68,7 @@ def test_it_is_not_run_by_sudo(laptop: Laptop) -> None:
     assert (done.returncode, "run it as yourself, without sudo" in done.stdout) == (1, True)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("manager", "command"),
     [
@@ -161,6 +162,7 @@ def test_ollama_elsewhere_is_left_to_itself(ready: Laptop) -> None:
     assert "no Ollama is set up here" in done.stdout
 
 
+@pytest.mark.slow
 def test_an_ollama_of_the_user_is_started_and_stays(ready: Laptop) -> None:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
