@@ -245,4 +245,7 @@ def test_systemd_understands_the_entries(ready: Laptop, tmp_path: Path) -> None:
             env={**given, "XDG_RUNTIME_DIR": str(tmp_path)}, capture_output=True, text=True,
         )  # fmt: skip
         assert (done.returncode, done.stdout + done.stderr) == (0, "")
-        assert "canary" not in unit.read_text()
+        written = unit.read_text()
+        assert "canary" not in written
+        assert "100%%" in written  # a single one would begin a specifier
+        assert "100%/" not in written
