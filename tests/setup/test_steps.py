@@ -9,6 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import httpx
 import pytest
 
 from gateway_core.settings import Settings
@@ -180,9 +181,13 @@ def test_an_ollama_of_the_user_is_started_and_stays(ready: Laptop) -> None:
         assert "canary" not in given
         assert "0.0.0.0" not in given
     finally:
-        gone = ready.run("setup-linux.sh", "--uninstall", "--purge", "--yes", OLLAMA_BASE_URL=where)
+        gone = ready.run("setup-linux.sh", "--uninstall", "--yes", OLLAMA_BASE_URL=where)
     assert gone.returncode == 0, gone.stdout
     assert own.exists()
+    assert "was not installed by this script: it stays" in gone.stdout
+    assert not (ready.home / ".local/share/ai-gateway").exists()
+    with pytest.raises(httpx.ConnectError):
+        httpx.get(where)
 
 
 def test_a_service_of_another_checkout_is_not_taken_in_silence(ready: Laptop) -> None:
