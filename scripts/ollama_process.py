@@ -1,9 +1,10 @@
 """The Ollama of this computer: where the gateway looks for it, whether it answers, start and stop it.
 
-usage: python scripts/ollama_process.py address | answers | start PROGRAM --log FILE --pid FILE | stop --pid FILE
+usage: python scripts/ollama_process.py look | start PROGRAM --log FILE --pid FILE | stop --pid FILE
 
-`address` prints HOST:PORT, or `elsewhere` when OLLAMA_BASE_URL leads to another computer. Ollama is started with an
-environment of its own: PATH, HOME and its own OLLAMA_ variables, never keys or tokens; and always on loopback.
+`look` prints `HOST:PORT answers`, `HOST:PORT silent`, or `elsewhere` when OLLAMA_BASE_URL leads to another computer.
+Ollama is started with an environment of its own: PATH, HOME and its own OLLAMA_ variables, never keys or tokens; and
+always on loopback.
 """
 
 from __future__ import annotations
@@ -113,8 +114,7 @@ def _is_ollama(pid: int) -> bool:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     actions = parser.add_subparsers(dest="action", required=True)
-    actions.add_parser("address")
-    actions.add_parser("answers")
+    actions.add_parser("look")
     starting = actions.add_parser("start")
     starting.add_argument("program")
     starting.add_argument("--log", type=Path, required=True)
@@ -130,11 +130,10 @@ def main() -> int:
     except SettingsInvalid as fault:
         print(fault, file=sys.stderr)
         return 2
-    if options.action == "address":
-        print(address(url) or "elsewhere")
+    if options.action == "look":
+        at = address(url)
+        print(f"{at} {'answers' if answers(url) else 'silent'}" if at else "elsewhere")
         return 0
-    if options.action == "answers":
-        return 0 if answers(url) else 1
     fault_in_words = start(options.program, url, options.log, options.pid)
     if fault_in_words:
         print(f"Ollama: {fault_in_words}.", file=sys.stderr)

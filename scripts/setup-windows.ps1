@@ -144,11 +144,11 @@ function Install-Ollama {
     if ($NoOllama) { return }
     $address = "127.0.0.1:11434"
     if (Test-Path $python) {
-        $address = Invoke-OllamaProcess address
+        $found = Invoke-OllamaProcess look
         if ($LASTEXITCODE -ne 0) { Stop-Setup "the settings are not right; see above." }
-        if ($address -eq "elsewhere") { Write-Note "OLLAMA_BASE_URL leads to another computer: no Ollama is set up here"; return }
-        Invoke-OllamaProcess answers
-        if ($LASTEXITCODE -eq 0) { Write-There "Ollama, answering at http://$address"; return }
+        if ($found -eq "elsewhere") { Write-Note "OLLAMA_BASE_URL leads to another computer: no Ollama is set up here"; return }
+        $address, $state = $found -split " "
+        if ($state -eq "answers") { Write-There "Ollama, answering at http://$address"; return }
     }
     if (-not (Get-OllamaProgram)) {
         if (-not (Test-Agreed "Install Ollama for you alone, into $ollamaHome (about 1.5 GB to download, 4 GB on disk)?")) {
@@ -163,6 +163,7 @@ function Install-Ollama {
         }
     }
     Invoke-Change "start Ollama at http://$address, with a clean environment (log: $ollamaLog)" {
+        Add-Record "ollama-log" $ollamaLog "user" # there is something to stop, whoever installed it
         Invoke-OllamaProcess start (Get-OllamaProgram) --log $ollamaLog --pid $ollamaPid
         if ($LASTEXITCODE -ne 0) { Stop-Setup "Ollama does not start. Its log: $ollamaLog" }
     }
@@ -197,10 +198,13 @@ function Remove-Setup {
     if (Test-Path $record) { $others = @(Get-Content $record | Where-Object { ($_ -split "`t")[2] -notin @($repository, "user") }) }
     if ($others.Count -gt 0) {
         Write-Note "Ollama stays: another checkout was set up with it"
-    } elseif (Get-Record "ollama" "user") {
-        Invoke-Change "stop and remove $ollamaHome and its log" {
-            if (Test-Path $python) { Invoke-OllamaProcess stop --pid $ollamaPid }
-            Remove-Item -Recurse -Force $ollamaHome, $ollamaLog, $ollamaPid -ErrorAction SilentlyContinue
+    } else {
+        if ((Test-Path $ollamaPid) -and (Test-Path $python)) {
+            Invoke-Change "stop the Ollama that this script started" { Invoke-OllamaProcess stop --pid $ollamaPid }
+        }
+        if (Get-Record "ollama" "user") { Invoke-Change "remove $ollamaHome" { Remove-Item -Recurse -Force $ollamaHome } }
+        if (-not $DryRun -and (Test-Path $record)) {
+            Remove-Item -Force $ollamaLog, $ollamaPid -ErrorAction SilentlyContinue
             Remove-Record "user"
         }
     }

@@ -80,6 +80,7 @@ def test_another_system_is_sent_to_its_own_script(mac: Laptop) -> None:
     assert "On Linux: scripts/setup-linux.sh" in mac.run("setup-mac.sh").stdout
 
 
+@pytest.mark.slow
 def test_with_the_session_and_back_again(mac: Laptop, release: Mirror, settings: dict[str, str]) -> None:
     program = PROGRAM.replace("/usr/bin/env python3", sys.executable)
     release.publish("ollama-darwin.tgz", gzip.compress(tar({"ollama": program})))

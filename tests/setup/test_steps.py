@@ -9,6 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import httpx
 import pytest
 
 from gateway_core.settings import Settings
@@ -68,6 +69,7 @@ def test_it_is_not_run_by_sudo(laptop: Laptop) -> None:
     assert (done.returncode, "run it as yourself, without sudo" in done.stdout) == (1, True)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("manager", "command"),
     [
@@ -161,6 +163,7 @@ def test_ollama_elsewhere_is_left_to_itself(ready: Laptop) -> None:
     assert "no Ollama is set up here" in done.stdout
 
 
+@pytest.mark.slow
 def test_an_ollama_of_the_user_is_started_and_stays(ready: Laptop) -> None:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -178,9 +181,13 @@ def test_an_ollama_of_the_user_is_started_and_stays(ready: Laptop) -> None:
         assert "canary" not in given
         assert "0.0.0.0" not in given
     finally:
-        gone = ready.run("setup-linux.sh", "--uninstall", "--purge", "--yes", OLLAMA_BASE_URL=where)
+        gone = ready.run("setup-linux.sh", "--uninstall", "--yes", OLLAMA_BASE_URL=where)
     assert gone.returncode == 0, gone.stdout
     assert own.exists()
+    assert "was not installed by this script: it stays" in gone.stdout
+    assert not (ready.home / ".local/share/ai-gateway").exists()
+    with pytest.raises(httpx.ConnectError):
+        httpx.get(where)
 
 
 def test_a_service_of_another_checkout_is_not_taken_in_silence(ready: Laptop) -> None:
@@ -243,4 +250,7 @@ def test_systemd_understands_the_entries(ready: Laptop, tmp_path: Path) -> None:
             env={**given, "XDG_RUNTIME_DIR": str(tmp_path)}, capture_output=True, text=True,
         )  # fmt: skip
         assert (done.returncode, done.stdout + done.stderr) == (0, "")
-        assert "canary" not in unit.read_text()
+        written = unit.read_text()
+        assert "canary" not in written
+        assert "100%%" in written  # a single one would begin a specifier
+        assert "100%/" not in written
