@@ -6,6 +6,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+from .running import running
 from .table import CLIENTS, HEAD, PAGE, measured, rows_of, table
 from .world import living
 
@@ -15,7 +16,8 @@ def main(part: str = "") -> None:
     with tempfile.TemporaryDirectory(prefix="clients-") as home, living(Path(home)) as world:
         for client in CLIENTS:
             if part in client.name:
-                rows[client.name] = str(measured(client, world))
+                with running(client.environment, client.script, world) as child:
+                    rows[client.name] = str(measured(client, child, world))
                 print(rows[client.name], flush=True)
     before, _, rest = PAGE.read_text(encoding="utf-8").partition(HEAD[0])
     after = rest.partition("\n\n")[2]

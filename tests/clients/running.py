@@ -54,6 +54,10 @@ class Child:
         self._process.stdin.flush()
         return Told(**self._read())
 
+    @property
+    def has_ended(self) -> bool:
+        return self._process.poll() is not None
+
     def _read(self) -> dict[str, Any]:
         assert self._process.stdout is not None
         watchdog = threading.Timer(90, self._process.kill)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from gateway_core.testing.simulators import DEFAULT_ANSWER, tokens_of
 
-from .running import Child, Told, running
+from .running import Child, Told
 from .world import World
 
 PAGE = Path(__file__).parents[2] / "docs" / "clients.md"
@@ -49,6 +49,9 @@ CLIENTS = [
 ]
 
 
+See = Callable[[str], Told]
+
+
 @dataclass
 class Row:
     """One client's cells: `yes`, or what was seen instead."""
@@ -62,21 +65,20 @@ class Row:
         return f"| {' | '.join([self.client.name, self.version, self.client.speaks, *self.cells])} |"
 
 
-def measured(client: Client, world: World) -> Row:
+def measured(client: Client, child: Child, world: World) -> Row:
     """The client's row, from real requests."""
-    with running(client.environment, client.script, world) as child:
-        row = Row(client, child.version)
+    row = Row(client, child.version)
 
-        def see(act: str) -> Told:
-            row.seen.append(told := child.do(act))
-            return told
+    def see(act: str) -> Told:
+        row.seen.append(told := child.do(act))
+        return told
 
-        world.meet()
-        row.cells.append(_whole(see("whole")))
-        row.cells.append(_streamed(see("stream")))
-        row.cells.append(_failover(see, world))
-        row.cells.append(_cut(see, world))
-        row.cells.append(_down(see, child, world))
+    world.meet()
+    row.cells.append(_whole(see("whole")))
+    row.cells.append(_streamed(see("stream")))
+    row.cells.append(_failover(see, world))
+    row.cells.append(_cut(see, world))
+    row.cells.append(_down(see, world))
     return row
 
 
@@ -90,7 +92,7 @@ def _streamed(told: Told) -> str:
     return "yes" if len(told.pieces) > 1 else "no: in one piece"
 
 
-def _failover(see, world: World) -> str:
+def _failover(see: See, world: World) -> str:
     for act, judged in (("whole", _whole), ("stream", _streamed)):
         world.meet(copilot="status_500")
         if (verdict := judged(see(act))) != "yes":
@@ -100,7 +102,7 @@ def _failover(see, world: World) -> str:
     return "yes"
 
 
-def _cut(see, world: World) -> str:
+def _cut(see: See, world: World) -> str:
     world.meet(copilot="cut_after:40")
     told = see("stream")
     if told.error is None:
@@ -112,7 +114,7 @@ def _cut(see, world: World) -> str:
     return "yes" if CUT in told.message else "yes, in other words than ours"
 
 
-def _down(see, child: Child, world: World) -> str:
+def _down(see: See, world: World) -> str:
     verdicts = []
     for act in ("whole", "stream"):
         world.meet("status_500", "status_500", "status_500")
