@@ -53,7 +53,7 @@ ASKED = {
     **answers_of(401, 403, 408, 413, 415, 422, 429, 500, 503),
     200: {
         "description": "The answer; with `stream`, the events meta, delta, segment, and one of done and error.",
-        "content": {"text/event-stream": {"schema": {"type": "string"}}},
+        "content": {"text/event-stream": {}},
     },
 }
 ASKED_IN_OTHER_WORDS: dict[int | str, dict[str, Any]] = {
@@ -62,7 +62,8 @@ ASKED_IN_OTHER_WORDS: dict[int | str, dict[str, Any]] = {
         "content": {"application/json": {}, "text/event-stream": {}, "application/x-ndjson": {}},
     },
     **{
-        status: {"description": _MEANINGS[status], "content": {"application/json": {}}}
+        # before it is clear who calls and what for, errors are told in our own form
+        status: {"description": _MEANINGS[status], "content": {"application/json": {}, MEDIA_TYPE: {}}}
         for status in (401, 403, 408, 413, 415, 422, 429, 500, 503)
     },
 }

@@ -17,7 +17,7 @@ from .changes import StatusStream
 from .dialects import Plain
 from .documentation import ASKED, ONLY_ACCESS, answers_of, body_of
 from .exposition import MEDIA_TYPE as METRICS_TYPE
-from .guard import client_of
+from .guesses import client_of
 from .intake import DOCUMENTS_LIMIT, PLAIN_LIMIT, ignored, off_loop, parse, read_body, read_json
 from .problems import JSON_HEADERS, RequestRefused
 from .service import service_of

@@ -23,7 +23,7 @@ from gateway_core.secrets import Secret
 
 from . import sign_in
 from .cross_origin import CrossOrigin
-from .guesses import Guesses
+from .guesses import Guesses, client_of
 from .problems import ClientLeft, RequestRefused
 from .surfaces.refusals import reply
 
@@ -173,12 +173,6 @@ class Guard:
     def _has_session(self, cookies: Iterable[bytes]) -> bool:
         assert self._session is not None
         return sum(hmac.compare_digest(sign_in.session_in(cookie), self._session) for cookie in cookies) > 0
-
-
-def client_of(scope: Scope) -> tuple[str, int]:
-    """Address and port of the connection; empty where there is none to tell (a Unix socket)."""
-    host, port = scope.get("client") or ("", 0)
-    return str(host), int(port or 0)
 
 
 def _wants_page(scope: Scope) -> bool:

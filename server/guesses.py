@@ -13,6 +13,8 @@ from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from starlette.types import Scope
+
 from gateway_core import Reason
 
 from .problems import RequestRefused
@@ -92,3 +94,9 @@ class Guesses:
         self._proven[client] = now
         while len(self._proven) > MOST_PROVEN:
             self._proven.popitem(last=False)
+
+
+def client_of(scope: Scope) -> tuple[str, int]:
+    """Address and port of the connection; empty where there is none to tell (a Unix socket)."""
+    host, port = scope.get("client") or ("", 0)
+    return str(host), int(port or 0)
