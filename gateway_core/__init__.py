@@ -16,10 +16,11 @@ if TYPE_CHECKING:
         SettingsInvalid,
         TierFailed,
     )
-    from .gateway import Gateway, Health, Status
+    from .gateway import Gateway
     from .rag import DocumentUnreadable, load_document
     from .replies import attempts_of, problem_of, reply_of
     from .settings import Settings
+    from .standing import Health, Status
     from .types import (
         Answer,
         Attempt,
@@ -83,9 +84,9 @@ _HOMES = {
     "BlockingGateway": "blocking",
     "DocumentUnreadable": "rag",
     "Gateway": "gateway",
-    "Health": "gateway",
+    "Health": "standing",
     "Settings": "settings",
-    "Status": "gateway",
+    "Status": "standing",
     "attempts_of": "replies",
     "load_document": "rag",
     "problem_of": "replies",

@@ -18,8 +18,9 @@ from typing import Any, TypeVar
 
 from .compose import Sent
 from .discretion import Discreet
-from .gateway import Gateway, Health, Status
+from .gateway import Gateway
 from .settings import Settings
+from .standing import Health, Status
 from .types import Answer, Embeddings, Event
 
 T = TypeVar("T")

@@ -9,12 +9,15 @@ as requests were under way.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime, time, timedelta
 from math import ceil
 from typing import Any, Protocol
 
+from .clock import Clock
+from .settings import Settings
+from .tiers.base import Priced, Tier
 from .types import Reason, Usage
 
 CHARS_PER_TOKEN = 4
@@ -176,3 +179,20 @@ def row_of(spent: Spent) -> tuple[int, int, float]:
     """Its values in the order of its fields."""
     values = asdict(spent)
     return values["tokens"], values["estimated"], values["cost"]
+
+
+def build_budgets(settings: Settings, rungs: Sequence[Tier], clock: Clock, ledger: Ledger) -> Budgets | None:
+    """The daily budgets that the settings name; `None` when they name none."""
+    limits = {
+        "copilot": Limit(settings.copilot_daily_tokens),
+        "cloud": Limit(settings.cloud_daily_tokens, settings.cloud_daily_cost),
+    }
+    limits = {backend: limit for backend, limit in limits.items() if limit != Limit()}
+    if not limits:
+        return None
+
+    def price_of(backend: str, model: str | None) -> Price | None:
+        priced = (rung for rung in rungs if rung.backend == backend and isinstance(rung, Priced))
+        return next((rung.price_of(model) for rung in priced), None)
+
+    return Budgets(limits, ledger, clock.wall, price_of)

@@ -6,13 +6,13 @@ import asyncio
 import secrets
 from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping, Sequence
 from contextlib import aclosing, suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, get_args
 
 from . import __version__
 from .account import Account
-from .budget import Budgets, Ledger, Limit, MemoryLedger, Price
+from .budget import Budgets, MemoryLedger, build_budgets
 from .circuit import CircuitPolicy, CircuitState, CircuitStore, MemoryStore, allow_probe, reset
 from .clock import Clock, SystemClock
 from .compose import Composer, Sent, readable
@@ -21,13 +21,14 @@ from .discretion import Discreet
 from .embedding import EmbedAsk, TextEmbedder
 from .erasure import Erased, erase, holdings
 from .errors import ONE_HOUR, PromptRefused
-from .journal import FILE, Journal
+from .journal import Journal
 from .routing.course import Ask
 from .routing.router import Router
 from .routing.watch import Limits
 from .settings import Settings
-from .telemetry import Happening, Telemetry, log_happening
-from .tiers.base import Priced, Tier, TierInfo
+from .standing import CircuitStatus, Health, Status, TierStatus, circuit_status
+from .telemetry import Happening, Telemetry
+from .tiers.base import Tier
 from .types import Answer, Backend, Done, Embeddings, Event, Message, OnInterrupt, Progress, Prompt, Reason
 
 if TYPE_CHECKING:
@@ -48,77 +49,6 @@ LOST_WAYS = frozenset(
         Reason.STALLED,
     }
 )
-
-
-@dataclass(frozen=True, slots=True)
-class CircuitStatus:
-    """`reopens_in`: seconds until the tier may be asked again; `None` when nothing stands in the way or only a new
-    credential helps."""
-
-    state: str
-    failures: int = 0
-    reason: str | None = None
-    reopens_in: float | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class TierStatus:
-    """One rung as a status page shows it. `available`: the next plain request would ask it."""
-
-    backend: str
-    mode: str
-    available: bool
-    circuit: CircuitStatus
-    info: TierInfo
-    why_not: str = ""
-    cure: str = ""
-    budget: Mapping[str, Any] | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Status:
-    version: str
-    tiers: tuple[TierStatus, ...]
-    connectivity: str
-    store: str
-    notes: tuple[str, ...] = ()
-
-    def as_dict(self) -> dict[str, Any]:
-        """For JSON: tiers flattened."""
-        return {
-            "version": self.version,
-            "tiers": [
-                {
-                    "backend": t.backend,
-                    "mode": t.mode,
-                    "available": t.available,
-                    "circuit": asdict(t.circuit),
-                    "why_not": t.why_not,
-                    "cure": t.cure,
-                    "model": t.info.model,
-                    "models": list(t.info.models),
-                    "endpoint": t.info.endpoint,
-                    "notes": list(t.info.notes),
-                    "details": dict(t.info.details),
-                    "budget": dict(t.budget) if t.budget is not None else None,
-                }
-                for t in self.tiers
-            ],
-            "connectivity": self.connectivity,
-            "store": self.store,
-            "notes": list(self.notes),
-        }
-
-
-@dataclass(frozen=True, slots=True)
-class Health:
-    """The five fields of `GET /health`."""
-
-    status: str
-    copilot_available: bool
-    cloud_available: bool
-    local_available: bool
-    circuit_state: str
 
 
 class Gateway:
@@ -197,44 +127,9 @@ class Gateway:
     @classmethod
     def from_settings(cls, settings: Settings | None = None) -> Gateway:
         """The gateway the settings describe. Nothing is contacted before the first request."""
-        from .connectivity import ConnectivityGate
-        from .rag import IndexCache
-        from .reranking import build_reranker
-        from .tiers import build_rungs
-        from .tiers.http import Http
+        from .assembly import parts_of
 
-        chosen = settings or Settings.load()
-        clock = SystemClock()
-        telemetry = Telemetry(clock.wall)
-        telemetry.listen(log_happening)
-        indexes = IndexCache(path=chosen.ai_gateway_state_dir / "indexes.db")
-        composer = Composer(indexes.index, indexes.clear)
-        network = ConnectivityGate(clock, telemetry=telemetry)
-        http = Http(
-            clock,
-            user_agent=f"ai-gateway/{__version__}",
-            connect_timeout=chosen.connect_timeout,
-            blocked=network.blocked,
-        )
-        network.on_links(http.drop_lost)
-        rungs = build_rungs(chosen, clock, http, composer.quotes)
-        store = _store(chosen, clock, telemetry)
-        is_shared = chosen.ai_gateway_store != "memory"
-        budgets = build_budgets(chosen, rungs, clock, _ledger(chosen, clock, telemetry))
-        return cls(
-            rungs,
-            network=network,
-            http=http,
-            settings=chosen,
-            clock=clock,
-            store=store,
-            telemetry=telemetry,
-            composer=composer,
-            reranker=build_reranker(chosen, rungs, store, clock, network, budgets),
-            budgets=budgets,
-            traces=_traces() if chosen.ai_gateway_otel else None,
-            journal=Journal(chosen.ai_gateway_state_dir / FILE if is_shared else None, chosen.ai_gateway_journal),
-        )
+        return cls(**parts_of(settings or Settings.load()))
 
     async def __aenter__(self) -> Gateway:
         return self
@@ -522,10 +417,11 @@ class Gateway:
         nothing = Prompt(())
         steps = await self.router.affordable(self.router.plan(nothing, local_only=self.settings.local_only), nothing)
         budgets = await self.budgets.told() if self.budgets else {}
-        now = self.clock.span()
+        store, now = self.router.store, self.clock.span()
         tiers = []
         for step, rung in zip(steps, self.router.rungs, strict=True):
-            circuit = await self._circuit(rung, now)
+            known = rung.identity is not None and await store.read(rung.identity)
+            circuit = circuit_status(known, now) if known else CircuitStatus(CircuitState.CLOSED)
             info = await rung.info()
             is_open = circuit.reopens_in is not None or circuit.state == CircuitState.OPEN
             why = step.detail or ("" if info.configured else "it does not answer")
@@ -534,7 +430,6 @@ class Gateway:
             available = step.skip is None and not is_open and info.configured
             cure, budget = step.cure or info.cure, budgets.get(rung.backend)
             tiers.append(TierStatus(rung.backend, rung.mode, available, circuit, info, why, cure, budget))
-        store = self.router.store
         await store.read("")  # so that trouble with it is known even if no tier has a circuit
         notes = [*self._troubles(), *([self.journal.trouble] if self.journal.trouble else [])]
         network = str(self.network.state.value) if self.network is not None else "online"
@@ -552,50 +447,3 @@ class Gateway:
         copilot, cloud, local = lit("copilot"), lit("cloud"), lit("local")
         state = str(await self.router.state())
         return Health("ok" if copilot or cloud or local else "degraded", copilot, cloud, local, state)
-
-    async def _circuit(self, rung: Tier, now: float) -> CircuitStatus:
-        if rung.identity is None:
-            return CircuitStatus(CircuitState.CLOSED)
-        circuit = await self.router.store.read(rung.identity)
-        left = circuit.remaining(now) if circuit.state is not CircuitState.CLOSED else 0.0
-        reopens = round(left, 1) if 0 < left < float("inf") else None
-        return CircuitStatus(str(circuit.shown(now)), circuit.failures, circuit.reason, reopens)
-
-
-def build_budgets(settings: Settings, rungs: Sequence[Tier], clock: Clock, ledger: Ledger) -> Budgets | None:
-    """The daily budgets that the settings name; `None` when they name none."""
-    limits = {
-        "copilot": Limit(settings.copilot_daily_tokens),
-        "cloud": Limit(settings.cloud_daily_tokens, settings.cloud_daily_cost),
-    }
-    limits = {backend: limit for backend, limit in limits.items() if limit != Limit()}
-    if not limits:
-        return None
-
-    def price_of(backend: str, model: str | None) -> Price | None:
-        priced = (rung for rung in rungs if rung.backend == backend and isinstance(rung, Priced))
-        return next((rung.price_of(model) for rung in priced), None)
-
-    return Budgets(limits, ledger, clock.wall, price_of)
-
-
-def _ledger(settings: Settings, clock: Clock, telemetry: Telemetry) -> Ledger:
-    if settings.ai_gateway_store == "memory":
-        return MemoryLedger()
-    from .budget_file import FileLedger
-
-    return FileLedger(settings.ai_gateway_state_dir / "budgets.db", clock, telemetry=telemetry)
-
-
-def _traces() -> Exported | None:
-    from .tracing import start
-
-    return start()
-
-
-def _store(settings: Settings, clock: Clock, telemetry: Telemetry) -> CircuitStore:
-    if settings.ai_gateway_store == "memory":
-        return MemoryStore()
-    from .circuit.sqlite import SqliteStore
-
-    return SqliteStore(settings.ai_gateway_state_dir / "circuits.db", clock, telemetry=telemetry)

@@ -19,8 +19,9 @@ from ..compose import Composer
 from ..connectivity import ConnectivityGate
 from ..erasure import KEPT, STORES
 from ..errors import TierFailed
-from ..gateway import Gateway, TierStatus
+from ..gateway import Gateway
 from ..settings import Settings, is_loopback
+from ..standing import TierStatus
 from ..tiers import build_rungs
 from ..tiers.copilot.tokens import TokenSources
 from ..tiers.http import Http, Watch, open_stream

@@ -9,9 +9,10 @@ from dataclasses import dataclass, field
 import httpx
 
 from ..errors import AllTiersFailed, AnswerInterrupted, PromptRefused
-from ..gateway import Gateway, Status
+from ..gateway import Gateway
 from ..secrets import redact
 from ..settings import Settings
+from ..standing import Status
 from ..tiers.copilot.models import CHAT, RESPONSES, Endpoints
 from .exits import ANSWERED, NOT_ANSWERED
 from .terminal import Terminal, in_one_line
