@@ -22,6 +22,7 @@ LONGEST_SILENCE_BEFORE_THE_HEAD = 8.0
 SECONDS_BETWEEN_COMMENTS = 10.0
 LONGEST_STANDSTILL = 300.0  # seconds a reader may take nothing at all, while a provider waits for it
 BACKEND_HEADER = "x-ai-gateway-backend"
+FINISH_HEADER = "x-ai-gateway-finish-reason"  # so that an answer cut by its longest length never looks whole
 
 
 class Answering(Produced):
@@ -67,7 +68,8 @@ class Answering(Produced):
             await self._refuse(error, send)
             return
         body = self._dialect.whole(answer)
-        headers = {**JSON_HEADERS, BACKEND_HEADER: answer.backend, **self._dialect.headers(None)}
+        headers = {**JSON_HEADERS, BACKEND_HEADER: answer.backend, FINISH_HEADER: answer.finish_reason}
+        headers |= self._dialect.headers(None)
         await Response(body, 200, headers, "application/json")({"type": "http"}, receive, send)
         self.succeeded = True
 

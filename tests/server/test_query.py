@@ -23,6 +23,15 @@ async def test_a_plain_reply_has_exactly_the_three_documented_fields():
     assert reply.headers["content-type"] == "application/json"
 
 
+async def test_an_answer_cut_by_its_longest_length_says_so_beside_the_three_fields():
+    script = [Chunk("The sky"), Chunk(finish_reason="length")]
+    async with calling(ScriptedTier("copilot", script)) as client:
+        reply = await client.post("/ai/query", json={"prompt": "Why?", "max_tokens": 2})
+
+    assert set(reply.json()) == {"response", "backend", "state"}
+    assert reply.headers["x-ai-gateway-finish-reason"] == "length"
+
+
 async def test_health_has_exactly_the_five_documented_fields():
     async with calling(ScriptedTier("copilot"), ScriptedTier("cloud")) as client:
         reply = await client.get("/health")
