@@ -15,9 +15,9 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .files import load
+from .files import Refused, load
 from .secrets import is_secret_name
-from .variables import Refused, documents_of
+from .variables import documents_of
 
 if TYPE_CHECKING:
     from gateway_core import Document, Source

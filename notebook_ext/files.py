@@ -5,10 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .variables import Refused
-
 if TYPE_CHECKING:
     from gateway_core import Document
+
+
+class Refused(Exception):
+    """The value is no document, for the reason given."""
 
 
 def load(path: Path) -> list[Document]:

@@ -194,7 +194,7 @@ class _plainly_told:
         if isinstance(value, UsageError) or value is None:
             return
         from .errors import told_plainly
-        from .variables import Refused
+        from .files import Refused
 
         if isinstance(value, Refused):  # IPython knows its own class only
             raise UsageError(str(value)) from None

@@ -18,6 +18,7 @@ from pathlib import Path, PurePath
 from typing import IO, TYPE_CHECKING, Any
 
 from . import tables
+from .files import Refused, read_bytes
 from .secrets import HIDDEN, is_secret_name
 
 if TYPE_CHECKING:
@@ -33,10 +34,6 @@ DEEPEST = 6
 WHOLE_SERIES = 1_000  # values; of longer ones head and tail
 
 Loader = Callable[[Path], "list[Document]"]
-
-
-class Refused(Exception):
-    """The value is no document, for the reason given."""
 
 
 def documents_of(name: str, value: Any, question: str, load: Loader) -> list[Document]:
@@ -97,8 +94,6 @@ def _text(name: str, value: str, question: str, load: Loader) -> list[Document]:
 
 
 def _bytes(name: str, value: bytes | bytearray | memoryview, question: str, load: Loader) -> list[Document]:
-    from .files import read_bytes
-
     return read_bytes(bytes(value), name)
 
 

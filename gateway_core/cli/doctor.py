@@ -6,25 +6,20 @@ import asyncio
 import os
 import stat
 from argparse import Namespace
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Any
 
-from .. import __version__
 from ..clock import SystemClock
-from ..compose import Composer
-from ..connectivity import ConnectivityGate
 from ..erasure import KEPT, STORES
 from ..errors import TierFailed
-from ..gateway import Gateway
 from ..settings import Settings, is_loopback
 from ..standing import TierStatus
-from ..tiers import build_rungs
 from ..tiers.copilot.tokens import TokenSources
-from ..tiers.http import Http, Watch, open_stream
+from ..tiers.http import Http, open_stream
+from .apart import gateway_of
 from .exits import ANSWERED, NOT_ANSWERED
 from .terminal import Terminal, in_one_line
 
@@ -75,24 +70,6 @@ async def _run(options: Namespace, settings: Settings, terminal: Terminal) -> in
 
         return await live(settings, terminal)
     return ANSWERED if is_served else NOT_ANSWERED
-
-
-@asynccontextmanager
-async def gateway_of(settings: Settings, watch: Watch | None = None) -> AsyncIterator[tuple[Gateway, Http]]:
-    """A gateway with circuits of its own: what was left alone by others is looked at, and what fails here is not
-    charged to them."""
-    clock, composer = SystemClock(), Composer()
-    network = ConnectivityGate(clock)
-    http = Http(
-        clock,
-        user_agent=f"ai-gateway/{__version__}",
-        connect_timeout=settings.connect_timeout,
-        blocked=network.blocked,
-        watch=watch,
-    )
-    rungs = build_rungs(settings, clock, http, composer.quotes)
-    async with Gateway(rungs, settings=settings, clock=clock, http=http, network=network, composer=composer) as gateway:
-        yield gateway, http
 
 
 # Files

@@ -14,6 +14,7 @@ from ..secrets import redact
 from ..settings import Settings
 from ..standing import Status
 from ..tiers.copilot.models import CHAT, RESPONSES, Endpoints
+from .apart import gateway_of
 from .exits import ANSWERED, NOT_ANSWERED
 from .terminal import Terminal, in_one_line
 
@@ -57,8 +58,6 @@ class Transcript:
 
 async def live(settings: Settings, terminal: Terminal) -> int:
     """Ask, path by path. Exit code 0 when all that are set up have answered."""
-    from .doctor import gateway_of
-
     async with gateway_of(settings) as (gateway, _):
         paths = list(_paths(await gateway.status()))
     if not paths:
@@ -86,8 +85,6 @@ def _paths(status: Status) -> Iterator[tuple[str, str | None, str]]:
 
 
 async def _ask(settings: Settings, terminal: Terminal, backend: str, model: str | None, name: str) -> bool:
-    from .doctor import gateway_of
-
     transcript = Transcript()
     terminal.write(f"live: {name}{f', {model}' if model else ''}\n")
     async with gateway_of(settings, transcript) as (gateway, _):

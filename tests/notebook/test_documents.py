@@ -18,7 +18,7 @@ from IPython.core.error import UsageError
 from gateway_core import Document
 from gateway_core.testing import ScriptedTier
 from notebook_ext.documents import Library
-from notebook_ext.variables import Refused
+from notebook_ext.files import Refused
 
 ROWS = 100_000
 CITIES = ["Oslo", "Bergen", "Turku", "Aarhus", "Malmö"]
