@@ -116,7 +116,8 @@ _HELP = """
   <h2 id="gw-erasing-title">Erase everything from this laptop?</h2>
   <p>This goes, for good, and answers that are being written stop:</p>
   <ul id="gw-goes"></ul>
-  <p id="gw-stays" class="gw-quiet"></p>
+  <p>This stays:</p>
+  <ul id="gw-stays"></ul>
   <form method="dialog" class="gw-row">
     <button class="gw-button" autofocus>Cancel</button>
     <button type="button" class="gw-button" id="gw-erase-chats">Only the conversations</button>

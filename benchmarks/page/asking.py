@@ -39,9 +39,8 @@ class Asker:
     def leave(self) -> float:
         """Hang up in mid-answer; the moment at which that was done."""
         with self._reading("Hang")() as reply:
-            for line in reply.iter_lines():
-                if line.startswith(FIRST_TEXT[self.kind]):
-                    break
+            lines = reply.iter_lines()  # held: an iterator that is dropped hangs up by itself
+            next(line for line in lines if line.startswith(FIRST_TEXT[self.kind]))
             return time.monotonic()
 
     def _reading(self, prompt: str) -> Callable[[], AbstractContextManager[httpx.Response]]:

@@ -19,12 +19,13 @@ export class Eraser {
       const { goes, stays } = await call("GET", "erase");
       const rows = goes.map(({ name, holds, bytes }) => {
         const row = element("li", "", holds);
-        row.append(element("span", "gw-quiet", ` ${name}, ${amount(bytes)}`));
+        row.append(element("span", "gw-quiet", ` (${name}, ${amount(bytes)})`));
         return row;
       });
       rows.push(element("li", "", "what this tab remembers: the message not sent yet, and its settings"));
       this.goes.replaceChildren(...rows);
-      this.stays.textContent = `Stays: ${stays.join("; ")}. What a provider was sent stays with the provider.`;
+      const told = [...stays, "what a provider was sent: that is with the provider"];
+      this.stays.replaceChildren(...told.map((words) => element("li", "gw-quiet", words)));
       document.getElementById("gw-erase-chats").hidden = !goes.some(({ name }) => name === "conversations");
       this.dialog.returnValue = "";
       this.dialog.showModal();

@@ -85,7 +85,8 @@ export class Files {
       });
       if (this.page.talk.chat === chat) item.replaceWith(this.item(told));
     } catch (error) {
-      item.replaceWith(this.refused(error.message));
+      item.remove();
+      this.list.prepend(this.refused(error.message)); // before those that went well: it must be seen
     }
   }
 

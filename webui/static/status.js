@@ -57,7 +57,8 @@ export class StatusPanel {
   light(tier) {
     if (tier.mode === "extractive") return ["gw-half", "quotes your files"];
     if (tier.available) return ["gw-on", "ready"];
-    if (tier.circuit.state !== "closed") return ["gw-wait", tier.circuit.state === "half_open" ? "on trial" : "left alone"];
+    const isCutOff = this.status.connectivity !== "online" && tier.backend !== "local";
+    if (tier.circuit.state !== "closed" && !isCutOff) return ["gw-wait", tier.circuit.state === "half_open" ? "on trial" : "left alone"];
     return ["gw-off", "not asked"];
   }
 

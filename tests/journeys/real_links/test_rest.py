@@ -26,9 +26,15 @@ PORT = 8000
 class Client:
     """Speaks to the server from within the namespace."""
 
-    def __init__(self, world: World, port: int) -> None:
+    def __init__(self, world: World, port: int, process: subprocess.Popen[str]) -> None:
         self._wires = world.wires
         self._port = port
+        self._process = process
+
+    def kill(self) -> None:
+        """As a machine that loses its power would."""
+        self._process.kill()
+        self._process.wait(20)
 
     @contextmanager
     def reply(self, method: str, path: str, **body: object) -> Iterator[HTTPResponse]:
@@ -37,13 +43,18 @@ class Client:
             connection.connect()
         try:
             sent = json.dumps(body) if body else None
-            connection.request(method, path, sent, {"content-type": "application/json"} if sent else {})
+            is_json = sent or method == "POST"
+            connection.request(method, path, sent, {"content-type": "application/json"} if is_json else {})
             yield connection.getresponse()
         finally:
             connection.close()
 
     def get(self, path: str) -> dict:
         with self.reply("GET", path) as reply:
+            return json.loads(reply.read())
+
+    def post(self, path: str, **body: object) -> dict:
+        with self.reply("POST", path, **body) as reply:
             return json.loads(reply.read())
 
     def ask(self, **options: object) -> dict:
@@ -53,7 +64,7 @@ class Client:
 
 
 @contextmanager
-def serving(world: World, home: Path, port: int = PORT, **environment: str) -> Iterator[Client]:
+def serving(world: World, home: Path, port: int = PORT, *, ui: bool = False, **environment: str) -> Iterator[Client]:
     """A server process on the laptop, with its own state."""
     settings = {name.upper(): str(value) for name, value in world.settings.items()}
     environ = {
@@ -62,12 +73,16 @@ def serving(world: World, home: Path, port: int = PORT, **environment: str) -> I
     }  # fmt: skip
     command = ["ip", "netns", "exec", world.wires.laptop, sys.executable, "-m", "gateway_core"]
     process = subprocess.Popen(
-        [*command, "serve", "--port", str(port), "--no-ui"], stdout=subprocess.PIPE, text=True, env=environ, cwd=home
+        [*command, "serve", "--port", str(port), *([] if ui else ["--no-ui"])],
+        stdout=subprocess.PIPE,
+        text=True,
+        env=environ,
+        cwd=home,
     )
     assert process.stdout is not None
     try:
         assert f":{port}" in process.stdout.readline()
-        yield Client(world, port)
+        yield Client(world, port, process)
         process.send_signal(signal.SIGTERM)
         process.wait(20)
     finally:
