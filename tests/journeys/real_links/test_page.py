@@ -120,8 +120,9 @@ async def test_the_cable_is_cut_and_mended_under_the_page(made_world: World, hom
             await expect(page.answer.locator(".gw-badge")).to_contain_text("Copilot")
             await page.picture("real-link-online-again")
 
-            made_world.copilot.token_delay = 0.05
+            made_world.copilot.token_delay = 0.2
             await page.ask("Once more.", wait=False)
+            await expect(page.tab.locator(".gw-answer")).to_have_count(4)
             await expect(page.answer_text).not_to_be_empty()
             made_world.wires.cut()  # in the middle of a sentence
             await expect(page.answer.locator(".gw-seam")).to_have_attribute("aria-label", "This laptop goes on here")
