@@ -9,6 +9,7 @@ import pytest
 from gateway_core.errors import ContextTooLong, TierBroken, TierFailed, TierUnavailable, TierUnreachable
 from gateway_core.testing.simulators import DEFAULT_ANSWER, tokens_of
 from gateway_core.testing.simulators.ollama import LocalModel
+from gateway_core.tiers.local_queue import LONGEST_LINE
 from gateway_core.types import Message, Prompt, Reason
 
 from .conftest import answer_of, ask, call
@@ -404,7 +405,7 @@ async def test_f79_a_line_too_long_is_refused(make_tier, ollama):
     ollama.script(then="hang")
     tier = make_tier()
     await look_around(tier)
-    waiting = [asyncio.ensure_future(answer_of(tier)) for _ in range(51)]
+    waiting = [asyncio.ensure_future(answer_of(tier)) for _ in range(LONGEST_LINE + 1)]
     await until(lambda: ollama.paid_calls)
     await asyncio.sleep(0.05)
 
@@ -416,7 +417,7 @@ async def test_f79_a_line_too_long_is_refused(make_tier, ollama):
     await asyncio.gather(*waiting, return_exceptions=True)
 
     assert (failure.value.reason, failure.value.wait) == (Reason.BUSY, 5.0)
-    assert shown.details["waiting"] == 50
+    assert shown.details["waiting"] == LONGEST_LINE
     assert (await tier.info()).details["waiting"] == 0
 
 
