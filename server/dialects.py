@@ -106,3 +106,8 @@ class Plain:
     def _meta(self, id: str, backend: str, state: str) -> bytes:
         self.has_begun = True
         return sse(b"meta", dump({"id": id, "backend": backend, "state": state}))
+
+
+def final(problem: Mapping[str, Any] | None) -> Mapping[str, str]:
+    """Every tier was tried: an SDK's own retries would only multiply the wait. Too many requests pass by themselves."""
+    return {"x-should-retry": "false"} if problem and problem["status"] != 429 else {}

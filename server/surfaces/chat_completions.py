@@ -17,7 +17,7 @@ from starlette.responses import Response
 from gateway_core import Answer, Delta, Done, Event, Message, Meta, Reason, SegmentStarted, Usage
 
 from ..bodies import MOST_TOKENS, Content, ResponseFormat, Sent, Tool, ToolCall
-from ..dialects import EVENT_STREAM
+from ..dialects import EVENT_STREAM, final
 from ..documentation import ACCESS_IN_OTHER_WORDS, ASKED_IN_OTHER_WORDS, body_of
 from ..problems import JSON_HEADERS, RequestRefused
 from ..service import service_of
@@ -182,8 +182,7 @@ class ChatCompletion:
         return dump({"error": error})
 
     def headers(self, problem: Mapping[str, Any] | None) -> Mapping[str, str]:
-        # Every tier was tried: an SDK's own retries would only multiply the wait.
-        return {"x-should-retry": "false"} if problem else {}
+        return final(problem)
 
     def _begin(self, id: str, backend: str) -> bytes:
         self.has_begun, self.id = True, f"chatcmpl-{id}"

@@ -13,7 +13,7 @@ from starlette.responses import Response
 from gateway_core import Answer, Delta, Done, Event, Message, Meta, Reason, SegmentStarted
 
 from ..bodies import MOST_TOKENS, Sent
-from ..dialects import EVENT_STREAM
+from ..dialects import EVENT_STREAM, final
 from ..documentation import ASKED_IN_OTHER_WORDS, body_of
 from ..problems import RequestRefused
 from ..wire import dump, sse
@@ -189,7 +189,7 @@ class AnthropicAnswer:
         return dump({"type": "error", "error": error})
 
     def headers(self, problem: Mapping[str, Any] | None) -> Mapping[str, str]:
-        return {"x-should-retry": "false"} if problem else {}
+        return final(problem)
 
     def _message(self, id: str, model: str | None) -> dict[str, Any]:
         return {

@@ -13,7 +13,7 @@ from starlette.responses import Response
 from gateway_core import Answer, Delta, Done, Event, Message, Meta, Reason, SegmentStarted
 
 from ..bodies import MOST_TOKENS, Sent
-from ..dialects import EVENT_STREAM
+from ..dialects import EVENT_STREAM, final
 from ..documentation import ASKED_IN_OTHER_WORDS, body_of
 from ..problems import RequestRefused
 from ..wire import dump, sse
@@ -152,7 +152,7 @@ class ResponsesAnswer:
         return dump({"error": self._error(problem)})
 
     def headers(self, problem: Mapping[str, Any] | None) -> Mapping[str, str]:
-        return {"x-should-retry": "false"} if problem else {}
+        return final(problem)
 
     def _error(self, problem: Mapping[str, Any]) -> dict[str, Any]:
         kind = ERROR_TYPES.get(problem["status"], "invalid_request_error")

@@ -57,7 +57,7 @@ def test_s01_what_a_page_can_send_is_refused(
     for kind in kinds:
         reply = httpx.request(method, server.url + path, content=body.encode(), headers=kind)
 
-        assert (reply.status_code, reply.json()["code"]) == (403, "cross_site")
+        assert (reply.status_code, "page of another site" in reply.text) == (403, True)
         assert not [name for name in reply.headers if name.startswith("access-control")]
     assert not simulators.copilot.paid_calls + simulators.cloud.paid_calls + simulators.ollama.paid_calls
 

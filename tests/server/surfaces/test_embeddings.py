@@ -15,6 +15,7 @@ from gateway_core.testing import ScriptedTier
 from gateway_core.tiers.base import Call
 from gateway_core.tiers.vectors import Embedded
 from gateway_core.types import Reason
+from tests.environments import environment
 
 from ..calling import calling, gateway, running, until
 
@@ -252,19 +253,36 @@ async def test_only_this_laptop_when_the_settings_say_so():
     assert not cloud.asked
 
 
-@pytest.mark.slow
-async def test_the_official_sdks_unchanged():
-    openai = pytest.importorskip("openai", reason="the SDK is not installed (group clients)")
-    ollama = pytest.importorskip("ollama", reason="the SDK is not installed (group clients)")
-    async with running(gateway(*tiers())) as server:
-        async with openai.AsyncOpenAI(base_url=f"{server.url}/v1", api_key="unused") as client:
-            many = await client.embeddings.create(model="auto", input=["a", "bb"])
-            with pytest.raises(openai.UnprocessableEntityError, match="tokenizer"):
-                await client.embeddings.create(model="auto", input=[1, 2])
-        client = ollama.AsyncClient(host=server.url)
-        local = await client.embed(model="local", input="four")
-        await client._client.aclose()
+OPENAI = """
+import openai, sys
+client = openai.OpenAI(base_url=sys.argv[1] + "/v1", api_key="unused")
+many = client.embeddings.create(model="auto", input=["a", "bb"])
+print([row.embedding for row in many.data], many.model, many.usage.prompt_tokens)
+try:
+    client.embeddings.create(model="auto", input=[1, 2])
+except openai.UnprocessableEntityError as refused:
+    print("tokenizer" in str(refused))
+"""
+OLLAMA = """
+import ollama, sys
+print(ollama.Client(host=sys.argv[1]).embed(model="local", input="four").embeddings)
+"""
 
-    assert [row.embedding for row in many.data] == [[1.0, 0.0, 1.0], [2.0, 1.0, 1.0]]
-    assert (many.model, many.usage.prompt_tokens) == ("c-3", 6)
-    assert local.embeddings == [[4.0, 0.0, 1.0]]
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("client", "script", "printed"),
+    [
+        ("client-openai", OPENAI, "[[1.0, 0.0, 1.0], [2.0, 1.0, 1.0]] c-3 6\nTrue\n"),
+        ("client-ollama", OLLAMA, "[[4.0, 0.0, 1.0]]\n"),
+    ],
+)
+async def test_the_official_sdks_unchanged(client: str, script: str, printed: str):
+    python = environment(client) / "python"
+    async with running(gateway(*tiers())) as server:
+        child = await asyncio.create_subprocess_exec(
+            python, "-c", script, server.url, stdout=asyncio.subprocess.PIPE, env={"NO_PROXY": "*"}
+        )
+        out, _ = await child.communicate()
+
+    assert out.decode() == printed
