@@ -376,10 +376,14 @@ class Router:
         return events
 
     async def _record(self, turn: _Turn) -> None:
-        for charge in turn.charges:
-            if self._budgets is not None:
-                await self._budgets.count(turn.rung.backend, charge)
-        await self._turnstile.leave(turn.rung, turn.identity, turn.permit, turn.heard, had_its_time=turn.had_its_time)
+        try:
+            for charge in turn.charges:
+                if self._budgets is not None:
+                    await self._budgets.count(turn.rung.backend, charge)
+        finally:  # a probe's place is given back, whatever became of the count
+            await self._turnstile.leave(
+                turn.rung, turn.identity, turn.permit, turn.heard, had_its_time=turn.had_its_time
+            )
 
     # ---- at the end
 
