@@ -8,6 +8,7 @@ import struct
 from collections.abc import Sequence
 from typing import Any
 
+import httpx
 import pytest
 
 from gateway_core.errors import TierBroken
@@ -15,6 +16,7 @@ from gateway_core.testing import ScriptedTier
 from gateway_core.tiers.base import Call
 from gateway_core.tiers.vectors import Embedded
 from gateway_core.types import Reason
+from server.repeats import LONGEST_REPLY
 
 from ..calling import calling, gateway, running, until
 
@@ -45,6 +47,29 @@ class EmbeddingTier(ScriptedTier):
 
 def tiers(**options: Any) -> tuple[ScriptedTier, EmbeddingTier, EmbeddingTier]:
     return ScriptedTier("copilot"), EmbeddingTier("cloud", "c-3", **options), EmbeddingTier("local", "l-1")
+
+
+class LongVectors(EmbeddingTier):
+    async def embed(self, texts: Sequence[str], model: str, call: Call, **wishes: Any) -> Embedded:
+        await super().embed(texts, model, call, **wishes)
+        return Embedded([(0.123456789012345,) * 4000] * len(texts), 3)
+
+
+async def test_a_long_reply_is_told_whole_under_a_key_too():
+    cloud = LongVectors("cloud", "c-3")
+    async with running(gateway(ScriptedTier("copilot"), cloud)) as server, httpx.AsyncClient(timeout=60) as client:
+        first, again = [
+            await client.post(
+                f"http://127.0.0.1:{server.port}/v1/embeddings",
+                json={"input": ["a"] * 256},
+                headers={"idempotency-key": "k"},
+            )
+            for _ in range(2)
+        ]
+
+    assert len(first.content) > LONGEST_REPLY
+    assert (len(first.json()["data"]), again.content == first.content) == (256, True)
+    assert len(cloud.asked) == 2  # batches of one request
 
 
 async def test_one_text_and_many_in_the_words_of_openai():
