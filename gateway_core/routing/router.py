@@ -319,7 +319,8 @@ class Router:
             )  # fmt: skip
             if told.may_have_billed and self._budgets is not None:
                 read = course.prompt.chars if course.prompt else 0
-                turn.charges.append(self._budgets.charge(rung.backend, model, usage, read, written))
+                charge = self._budgets.charge(rung.backend, model, usage, read, written, asked=call.asked.model)
+                turn.charges.append(charge)
             turn.failure = failure
             if outcome is not AttemptOutcome.CANCELLED:
                 turn.heard = failure
