@@ -11,6 +11,8 @@ from typing import Any
 import httpx
 import pytest
 
+from gateway_core import Gateway, Settings
+from gateway_core.circuit import MemoryStore
 from gateway_core.errors import TierBroken
 from gateway_core.testing import ScriptedTier
 from gateway_core.tiers.base import Call
@@ -47,6 +49,30 @@ class EmbeddingTier(ScriptedTier):
 
 def tiers(**options: Any) -> tuple[ScriptedTier, EmbeddingTier, EmbeddingTier]:
     return ScriptedTier("copilot"), EmbeddingTier("cloud", "c-3", **options), EmbeddingTier("local", "l-1")
+
+
+class SlowStore(MemoryStore):
+    async def update(self, tier: str, change: Any) -> Any:
+        await asyncio.sleep(0.05)
+        return await super().update(tier, change)
+
+
+async def test_a_caller_who_is_cancelled_twice_has_spent_what_was_sent():
+    cloud = EmbeddingTier("cloud", "c-3")
+    cloud.identity, cloud.pause = "an-account", 60.0
+    settings = Settings(ai_gateway_store="memory", cloud_daily_tokens=1000)
+    asked = Gateway([cloud], settings=settings, store=SlowStore())
+    task = asyncio.create_task(asked.embed(["x" * 400]))
+    await until(lambda: bool(cloud.asked))
+    task.cancel()
+    await asyncio.sleep(0.01)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    await asked.aclose()
+
+    assert asked.budgets is not None
+    assert (await asked.budgets.told())["cloud"]["tokens"] == 100
 
 
 class LongVectors(EmbeddingTier):
