@@ -156,7 +156,9 @@ class Guard:
     async def _check_token(self, scope: Scope, claims: _Claims, *, is_foreign: bool) -> None:
         if self._token is None or scope["path"] in OPEN_PATHS:
             return
-        sessions = [] if is_foreign else [session for c in claims.cookies if (session := sign_in.session_in(c))]
+        sessions = (
+            [] if is_foreign else [s for c in claims.cookies if sign_in.may_be_session(s := sign_in.session_in(c))]
+        )
         shown = len(claims.tokens) + len(sessions)
         if shown > 0 and await self._guesses.look(
             client_of(scope),
