@@ -112,15 +112,22 @@ class Budgets:
         if backend in self._limits:
             await self._ledger.add(day_of(self._wall()), backend, spent)
 
-    def charge(self, backend: str, model: str | None, usage: Usage | None, read: int, written: int) -> Spent:
-        """What one call cost. `read`, `written`: characters, for what the provider did not count."""
+    def charge(
+        self, backend: str, model: str | None, usage: Usage | None, read: int, written: int, *, asked: str | None = None
+    ) -> Spent:
+        """What one call cost. `read`, `written`: characters, for what the provider did not count.
+
+        `model` answered; where it never said its name, or one without a price, the price is that of the `asked` one.
+        """
         into, out = (usage.input_tokens, usage.output_tokens) if usage else (None, None)
         estimate_in = ceil(read / CHARS_PER_TOKEN) if into is None else 0
         estimate_out = ceil(written / CHARS_PER_TOKEN) if out is None else 0
         into, out = into or estimate_in, out or estimate_out
         cost = usage.cost if usage else None
         if cost is None:
-            price = self._price_of(backend, model) or self._price_of(backend, None) or (0.0, 0.0)
+            named = [name for name in (model, asked) if name]
+            prices = (self._price_of(backend, name) for name in (*named, None))
+            price = next((price for price in prices if price is not None), (0.0, 0.0))
             cost = (into * price[0] + out * price[1]) / MILLION
         return Spent(into + out, estimate_in + estimate_out, cost)
 

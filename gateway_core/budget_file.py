@@ -1,9 +1,10 @@
 """What was spent, in a SQLite file that notebook, page and server of one user share.
 
 One statement adds to a row, so nothing is lost or counted twice between processes. The file is opened for each look, in
-a thread, and waits at most `patience` seconds for another process: the event loop never stands still for it. Trouble
-(locked, full, read-only, damaged, newer) never fails a request: this process goes on counting in memory, says so in
-`trouble`, tries again every `retry_every` seconds, and adds what it has counted meanwhile.
+a thread, and waits at most `patience` seconds for another process: the event loop never stands still for it, and of
+many requests that meet trouble at once one finds it out for all. Trouble (locked, full, read-only, damaged, newer)
+never fails a request: this process goes on counting in memory, says so in `trouble`, tries again every `retry_every`
+seconds, and adds what it has counted meanwhile.
 """
 
 from __future__ import annotations
@@ -36,6 +37,9 @@ INSERT INTO spent (day, tier, tokens, estimated, cost) VALUES (?, ?, ?, ?, ?) ON
 """
 
 
+_Counts = dict[tuple[str, str], Spent]  # by day and tier
+
+
 class _Unusable(Exception):
     """The file cannot be used. The message says why, and what to do."""
 
@@ -59,67 +63,83 @@ class FileLedger:
         self._patience = patience
         self._retry_every = retry_every
         self._retry_at: float | None = None
-        self._one_at_a_time = threading.Lock()
-        self._seen: dict[tuple[str, str], Spent] = {}  # as the file had it last
-        self._unwritten: dict[tuple[str, str], Spent] = {}
+        self._found: str | None = None  # the trouble that was met last
+        self._one_at_a_time = threading.Lock()  # held while the file is used, by threads alone
+        self._memory = threading.Lock()  # held for moments: the event loop takes it
+        self._seen: _Counts = {}  # as the file had it last
+        self._writing: _Counts = {}  # on its way into the file
+        self._unwritten: _Counts = {}
 
     async def read(self, day: str) -> Mapping[str, Spent]:
         await self._kept()
-        with self._one_at_a_time:
-            keys = {key for key in (*self._seen, *self._unwritten) if key[0] == day}
-            return {
-                tier: self._seen.get((when, tier), Spent()).plus(self._unwritten.get((when, tier), Spent()))
-                for when, tier in keys
-            }
+        with self._memory:
+            known = _sum(self._seen, self._writing, self._unwritten)
+        return {tier: spent for (when, tier), spent in known.items() if when == day}
 
     async def add(self, day: str, tier: str, spent: Spent) -> None:
-        with self._one_at_a_time:
-            self._unwritten[day, tier] = self._unwritten.get((day, tier), Spent()).plus(spent)
+        with self._memory:
+            self._unwritten = _sum(self._unwritten, {(day, tier): spent})
         await self._kept()
 
     # ---- the file
 
     async def _kept(self) -> None:
         """Bring file and memory together, unless the file was in trouble just now."""
-        if self._retry_at is not None and 0 < self._retry_at - self._clock.span() <= self._retry_every:
+        if self._is_left_alone():
             return
         trouble = await asyncio.to_thread(self._exchange)
-        self._retry_at = self._clock.span() + self._retry_every if trouble else None
         if trouble != self.trouble:
             self.trouble = trouble
             if self._telemetry is not None:
                 self._telemetry.tell("store", store="budgets", trouble=trouble)
 
+    def _is_left_alone(self) -> bool:
+        return self._retry_at is not None and 0 < self._retry_at - self._clock.span() <= self._retry_every
+
     def _exchange(self) -> str | None:
         """Add what is not written and read what is there; the trouble with it, if any."""
         with self._one_at_a_time:
-            found = file_id(self.path)
+            if self._is_left_alone():  # another has met the trouble while this one waited
+                return self._found
+            self._found = self._trouble_met()
+            self._retry_at = self._clock.span() + self._retry_every if self._found else None
+            return self._found
+
+    def _trouble_met(self) -> str | None:
+        found = file_id(self.path)
+        with self._memory:
+            self._writing, self._unwritten = self._unwritten, {}
+        try:
             try:
-                try:
-                    self._add_and_read()
-                except sqlite3.DatabaseError as exc:
-                    if found is None or not _is_damage(exc):
-                        raise
-                    set_aside(self.path, found)
-                    for key, spent in self._seen.items():  # what is remembered of it goes into the new one
-                        self._unwritten[key] = self._unwritten.get(key, Spent()).plus(spent)
-                    self._seen = {}
-                    self._add_and_read()
-            except (_Unusable, OSError, sqlite3.Error) as exc:
-                return f"Budgets are counted in memory: {self.path} {_told(exc)}."
-            return None
+                self._add_and_read()
+            except sqlite3.DatabaseError as exc:
+                if found is None or not _is_damage(exc):
+                    raise
+                if set_aside(self.path, found) is not None:  # else another process did, and has put into the new one
+                    with self._memory:  # what is remembered of it goes into the new one
+                        self._writing, self._seen = _sum(self._writing, self._seen), {}
+                self._add_and_read()
+        except (_Unusable, OSError, OverflowError, sqlite3.Error) as exc:
+            return f"Budgets are counted in memory: {self.path} {_told(exc)}."
+        finally:
+            with self._memory:  # nothing, unless it failed
+                self._unwritten, self._writing = _sum(self._writing, self._unwritten), {}
+        return None
 
     def _add_and_read(self) -> None:
         with self._open() as db:
-            if self._unwritten:
+            if self._writing:
                 db.execute("BEGIN IMMEDIATE")
-                for (day, tier), spent in self._unwritten.items():
+                for (day, tier), spent in self._writing.items():
                     db.execute(_ADD, (day, tier, *row_of(spent)))
                     db.execute("DELETE FROM spent WHERE day < date(?, ?)", (day, f"-{DAYS_KEPT} days"))
                 db.execute("COMMIT")
-                self._unwritten = {}
+                with self._memory:  # until the file is read again, it counts here
+                    self._seen, self._writing = _sum(self._seen, self._writing), {}
             rows = db.execute("SELECT day, tier, tokens, estimated, cost FROM spent").fetchall()
-        self._seen = {(str(day), str(tier)): Spent(int(t), int(e), float(c)) for day, tier, t, e, c in rows}
+        seen = {(str(day), str(tier)): Spent(int(t), int(e), float(c)) for day, tier, t, e, c in rows}
+        with self._memory:
+            self._seen = seen
 
     @contextmanager
     def _open(self) -> Iterator[sqlite3.Connection]:
@@ -139,6 +159,14 @@ class FileLedger:
                 db.execute("COMMIT")
             db.execute("PRAGMA synchronous = NORMAL")
             yield db
+
+
+def _sum(*counts: _Counts) -> _Counts:
+    total: _Counts = {}
+    for count in counts:
+        for key, spent in count.items():
+            total[key] = total.get(key, Spent()).plus(spent)
+    return total
 
 
 def _is_damage(exc: sqlite3.Error) -> bool:

@@ -98,6 +98,7 @@ class TextEmbedder:
         self._gate = gate or OpenGate()
         self._budgets = budgets
         self._preferred = preferred
+        self._recordings: set[asyncio.Task[None]] = set()
 
     async def embed(self, ask: EmbedAsk) -> Embeddings:
         """Raises `PromptRefused` when the texts are at fault, `AllTiersFailed` when no tier could embed them."""
@@ -125,6 +126,11 @@ class TextEmbedder:
                 cure="split it, or send fewer texts", attempts=course.attempts,
             )  # fmt: skip
         raise AllTiersFailed(course.attempts)
+
+    async def settled(self) -> None:
+        """Wait until every call that has ended is counted."""
+        if self._recordings:
+            await asyncio.wait(self._recordings)
 
     # ---- who is asked
 
@@ -161,10 +167,13 @@ class TextEmbedder:
             refused.attempts = tuple(course.attempts)
             raise
         finally:
+            # A caller who hangs up, even twice, must not leave it uncounted: a task of its own does it.
+            charges, course.charges = course.charges, []
+            recording = asyncio.ensure_future(self._settle(rung, permit, heard, charges))
+            self._recordings.add(recording)
+            recording.add_done_callback(self._recordings.discard)
             with anyio.CancelScope(shield=True):
-                await self._record(rung, permit, heard)
-                while course.charges:
-                    await self._charged(rung, course.charges.pop())
+                await asyncio.shield(recording)
         raise AssertionError("the second turn returns")
 
     async def _left_out(self, rung: Tier, course: _Course) -> TierFailed | None:
@@ -310,9 +319,15 @@ class TextEmbedder:
         course.ask.told.append(found)
         self._telemetry.tell("attempt", id=course.ask.id, **found)
 
-    async def _charged(self, rung: Embedder, spent: Spent) -> None:
-        if self._budgets is not None:
-            await self._budgets.count(rung.backend, spent)
+    async def _settle(
+        self, rung: Embedder, permit: Permit, heard: BaseException | None, charges: Sequence[Spent]
+    ) -> None:
+        try:
+            for spent in charges:
+                if self._budgets is not None:
+                    await self._budgets.count(rung.backend, spent)
+        finally:
+            await self._record(rung, permit, heard)
 
     # ---- its circuit
 

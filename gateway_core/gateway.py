@@ -143,6 +143,7 @@ class Gateway:
         for rung in self.router.rungs:
             await rung.aclose()
         await self.router.settled()
+        await self._embedder.settled()
         if self._http is not None:
             await self._http.aclose()
         if self.network is not None:

@@ -227,7 +227,7 @@ def _plain(value: Any) -> Any:
             return {str(name): _plain(item) for name, item in value.items()}
         case list() | tuple():
             return [_plain(item) for item in value]
-    return str(value)
+    return str(value).encode("utf-8", "replace").decode()  # half a surrogate pair can be in no file
 
 
 def _ended(record: Record) -> float:

@@ -21,6 +21,8 @@ MOST_CALLERS = 10_000
 COUNTED = ("/ai/", "/v1/", "/api/", "/admin/")
 SOON = 1.0  # seconds: nobody knows when an answer under way will end
 
+PLACE = "ai_gateway.place"  # in the scope: for work that outlives its connection
+
 Refuse = Callable[[RequestRefused, str], Response]
 
 
@@ -41,6 +43,22 @@ class Window:
         return MINUTE - (now - self._came[0])
 
 
+class Place:
+    """One request's place among those in flight, free again when all who hold it have left."""
+
+    def __init__(self, on_free: Callable[[], None]) -> None:
+        self._holders = 1
+        self._on_free = on_free
+
+    def hold(self) -> None:
+        self._holders += 1
+
+    def leave(self) -> None:
+        self._holders -= 1
+        if not self._holders:
+            self._on_free()
+
+
 class Limits:
     """`span` is a clock that also runs while the laptop sleeps. No limit: nothing is counted."""
 
@@ -52,8 +70,8 @@ class Limits:
         self._windows: OrderedDict[str, Window] = OrderedDict()
         self._in_flight = 0
 
-    def enter(self, scope: Scope) -> None:
-        """Make room for one request; raises `RequestRefused` when there is none. Who has entered must `leave`."""
+    def enter(self, scope: Scope) -> Place:
+        """Make room for one request; raises `RequestRefused` when there is none. Its place must be left."""
         if self._at_a_time and self._in_flight >= self._at_a_time:
             raise RequestRefused(
                 Reason.TOO_MANY_REQUESTS, f"{self._at_a_time} requests are being answered, and no more are taken",
@@ -67,8 +85,9 @@ class Limits:
                     cure="wait as long as Retry-After says, or raise AI_GATEWAY_MAX_RPM", retry_after=wait,
                 )  # fmt: skip
         self._in_flight += 1
+        return Place(self._freed)
 
-    def leave(self) -> None:
+    def _freed(self) -> None:
         self._in_flight -= 1
 
     def _caller(self, scope: Scope) -> str:
@@ -98,14 +117,14 @@ class Limited:
             await self._app(scope, receive, send)
             return
         try:
-            self._limits.enter(scope)
+            place = self._limits.enter(scope)
         except RequestRefused as refused:
             await self._refuse(refused, scope["path"])(scope, receive, send)
             return
         try:
-            await self._app(scope, receive, send)
+            await self._app({**scope, PLACE: place}, receive, send)
         finally:
-            self._limits.leave()
+            place.leave()
 
     def _counts(self, scope: Scope) -> bool:
         if scope["type"] != "http" or scope["method"] != "POST":

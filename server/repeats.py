@@ -20,6 +20,7 @@ from gateway_core import Reason
 
 from .attention import Attention
 from .intake import off_loop
+from .limits import PLACE, Place
 from .problems import RequestRefused
 
 KEPT_SECONDS = 600.0
@@ -102,6 +103,7 @@ class _Performance:
         self.error: BaseException | None = None
         self._answering = answering
         self._scope = scope
+        self._place: Place | None = scope.get(PLACE)
         self._on_end = on_end
         self._listeners = 0
         self._news = asyncio.Event()
@@ -119,6 +121,8 @@ class _Performance:
             self._goodbye.cancel()
             self._goodbye = None
         if self._task is None:
+            if self._place is not None:
+                self._place.hold()  # for as long as it is produced, whoever listens
             self._task = asyncio.create_task(self._perform())
 
     def leave(self) -> None:
@@ -141,6 +145,8 @@ class _Performance:
             self.error = exc
         finally:
             self.is_over = True
+            if self._place is not None:
+                self._place.leave()
             self._tell()
             self._on_end(self)
             if self._goodbye is not None:
@@ -152,7 +158,7 @@ class _Performance:
 
     async def _record(self, message: Message) -> None:
         self.size += len(message.get("body", b""))
-        if self.size > LONGEST_REPLY:
+        if self.size > LONGEST_REPLY and message.get("more_body"):  # a stream without an end; what is whole is paid for
             self._is_left.set()
             return
         self.messages.append(message)

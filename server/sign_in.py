@@ -6,6 +6,7 @@ The cookie holds a value made from the token, so it ends with it; no other site'
 from __future__ import annotations
 
 import hmac
+import re
 from hashlib import sha256
 from http.cookies import CookieError, SimpleCookie
 from urllib.parse import parse_qs
@@ -14,6 +15,7 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 COOKIE = "ai_gateway_session"
 PATH = "/sign-in"
+_SESSION = re.compile(rb"[0-9a-f]{64}")
 LIMIT = 10_000  # bytes of the form
 _FORM = """<!doctype html><html lang="en"><meta charset="utf-8"><title>AI Gateway: sign in</title>
 <meta name="viewport" content="width=device-width">
@@ -44,6 +46,11 @@ def session_in(header: bytes) -> bytes:
     except CookieError:
         return b""
     return found.value.encode("latin-1", "replace") if found else b""
+
+
+def may_be_session(value: bytes) -> bool:
+    """Whether some token could have made it. What no token makes is no guess."""
+    return _SESSION.fullmatch(value) is not None
 
 
 def form(*, was_wrong: bool = False) -> Response:

@@ -25,13 +25,16 @@ class StrictProtocol(AutoHTTPProtocol):  # type: ignore[misc,valid-type]  # whic
     _head_is_over = False
     _is_replay = False
     _received = b""
+    _rest = b""
 
     def data_received(self, data: bytes) -> None:
-        self._received = data
-        try:
-            super().data_received(data)
-        finally:
-            self._received = b""
+        while data:  # requests that offer another protocol, one behind the other: each leaves the rest
+            self._received, self._rest = data, b""
+            try:
+                super().data_received(data)
+            finally:
+                self._received = b""
+            data = self._rest
 
     def on_message_begin(self) -> None:
         if not self._is_replay:
@@ -67,7 +70,7 @@ class StrictProtocol(AutoHTTPProtocol):  # type: ignore[misc,valid-type]  # whic
         """
         offered = sys.exc_info()[1]
         assert isinstance(offered, httptools.HttpParserUpgrade)
-        rest, cycle = self._received[offered.args[0] :], self.cycle
+        cycle = self.cycle
         head = [self.parser.get_method(), b" ", self.url, b" HTTP/", self.parser.get_http_version().encode(), b"\r\n"]
         for name, value in self.headers:
             if name != b"upgrade":
@@ -84,8 +87,7 @@ class StrictProtocol(AutoHTTPProtocol):  # type: ignore[misc,valid-type]  # whic
             return
         finally:
             self._is_replay = False
-        if rest:
-            StrictProtocol.data_received(self, rest)
+        self._rest = self._received[offered.args[0] :]
 
 
 def _host_in(target: bytes) -> bytes | None:

@@ -111,6 +111,6 @@ class _Faulty:
         async with aclosing(self._rung.stream(prompt, call)) as chunks:
             async for chunk in chunks:
                 if shown + len(chunk.text) > _CUT_AFTER or (shown and chunk.finish_reason):
-                    raise TierFailed(backend, "drill: the connection broke", reason=Reason.RESET)
+                    raise TierFailed(backend, "drill: the connection broke", reason=Reason.RESET, may_have_billed=True)
                 shown += len(chunk.text)
                 yield chunk

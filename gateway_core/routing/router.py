@@ -319,7 +319,8 @@ class Router:
             )  # fmt: skip
             if told.may_have_billed and self._budgets is not None:
                 read = course.prompt.chars if course.prompt else 0
-                turn.charges.append(self._budgets.charge(rung.backend, model, usage, read, written))
+                charge = self._budgets.charge(rung.backend, model, usage, read, written, asked=call.asked.model)
+                turn.charges.append(charge)
             turn.failure = failure
             if outcome is not AttemptOutcome.CANCELLED:
                 turn.heard = failure
@@ -376,10 +377,14 @@ class Router:
         return events
 
     async def _record(self, turn: _Turn) -> None:
-        for charge in turn.charges:
-            if self._budgets is not None:
-                await self._budgets.count(turn.rung.backend, charge)
-        await self._turnstile.leave(turn.rung, turn.identity, turn.permit, turn.heard, had_its_time=turn.had_its_time)
+        try:
+            for charge in turn.charges:
+                if self._budgets is not None:
+                    await self._budgets.count(turn.rung.backend, charge)
+        finally:  # a probe's place is given back, whatever became of the count
+            await self._turnstile.leave(
+                turn.rung, turn.identity, turn.permit, turn.heard, had_its_time=turn.had_its_time
+            )
 
     # ---- at the end
 

@@ -14,6 +14,7 @@ import ssl
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from email.utils import parsedate_to_datetime
+from http.cookiejar import DefaultCookiePolicy
 from typing import Any, Protocol
 from urllib.parse import urlsplit
 from urllib.request import getproxies_environment, proxy_bypass_environment  # type: ignore[attr-defined]
@@ -158,6 +159,8 @@ class Client(httpx.AsyncClient):
         super().__init__(
             transport=self._pools, headers=headers, trust_env=False, follow_redirects=False, timeout=httpx.Timeout(None)
         )
+        # What a provider, or a login page in its name, sets would go out with every later call.
+        self.cookies.jar.set_policy(DefaultCookiePolicy(allowed_domains=()))
 
     async def renew(self) -> None:
         """The next request uses a fresh connection; those under way go on."""

@@ -46,6 +46,7 @@ MEANT = frozenset(
     {"model", "messages", "input", "instructions", "stream", "tools", "tool_choice", "functions"}
     | {"response_format", "text"}
 )
+LARGEST_COUNT = 10**12  # tokens; what claims more was not counted
 TO_FAILURE = Callable[[Complaint], GatewayError]
 
 
@@ -221,7 +222,7 @@ class ChatAnswer:
 
 
 def as_count(found: Any) -> int | None:
-    return found if isinstance(found, int) and not isinstance(found, bool) and found >= 0 else None
+    return found if type(found) is int and 0 <= found < LARGEST_COUNT else None
 
 
 def _dollars(found: Any) -> float | None:

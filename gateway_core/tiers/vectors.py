@@ -11,6 +11,7 @@ from ..errors import TierBroken
 from ..types import Reason
 
 MOST_DIMENSIONS = 16_384
+LARGEST_COUNT = 10**12  # tokens; what claims more was not counted
 LARGEST = 3.4e38  # what 32 bits hold: clients are sent no more
 FEW = 8  # texts whose vectors are read between two events of the loop
 LONGEST_REPLY = 32 * 1024 * 1024
@@ -33,7 +34,7 @@ class Embedded:
 
 async def embedded_of(tier: str, rows: Any, expected: int, tokens: Any) -> Embedded:
     """As `vectors_of`; many are read in a thread."""
-    counted = tokens if type(tokens) is int and tokens >= 0 else None
+    counted = tokens if type(tokens) is int and 0 <= tokens < LARGEST_COUNT else None
     if expected <= FEW:
         return Embedded(vectors_of(tier, rows, expected), counted)
     return Embedded(await asyncio.to_thread(vectors_of, tier, rows, expected), counted)

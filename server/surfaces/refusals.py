@@ -20,7 +20,9 @@ def reply(error: BaseException, path: str) -> Response:
     if (dialect := _dialect(path)) is None:
         return problems.reply(error)
     told = problems.problem(error)
-    headers = {**problems.headers_of(error, told), **dialect.headers(told)}
+    headers = problems.headers_of(error, told)
+    if told["status"] != 429:  # no tier was tried: a client that waits as it is told may well come again
+        headers = {**headers, **dialect.headers(told)}
     return Response(dialect.refused(told), told["status"], headers, dialect.refusal_type)
 
 

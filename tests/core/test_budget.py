@@ -97,6 +97,26 @@ async def test_money_is_counted_by_the_price_of_the_model():
     assert (told["cost"], told["cost_limit"], told["currency"]) == (pytest.approx(1.0), 0.9, "USD")
 
 
+@pytest.mark.parametrize("answering", [None, "dear-at-some-date"])
+def test_the_price_is_that_of_the_model_that_was_asked_where_the_other_has_none(answering):
+    prices = {None: (1.0, 10.0), "dear": (100.0, 1000.0)}
+    budgets = Budgets({"cloud": Limit(1)}, MemoryLedger(), lambda: NOON, lambda backend, model: prices.get(model))
+    charged = budgets.charge("cloud", answering, Usage(10_000, 1_000), read=0, written=0, asked="dear")
+
+    assert charged.cost == pytest.approx(2.0)
+
+
+async def test_a_call_that_broke_off_costs_what_the_model_that_was_asked_costs():
+    class Dear(PricedTier):
+        prices = {None: (1.0, 10.0), "scripted-cloud": (1000.0, 1000.0)}  # noqa: RUF012 - a table
+
+    cloud = Dear("cloud", ["x" * 40, TierBroken("cloud", "cut", reason=Reason.RESET)])
+    asked = gateway(cloud, ScriptedTier("local"), cloud_daily_cost=1)
+    await asked.ask("y" * 100)
+
+    assert (await spent(asked, "cloud"))["cost"] == pytest.approx(0.035)
+
+
 async def test_the_providers_own_word_on_the_cost_wins():
     asked = gateway(PricedTier("cloud", says("Hi", 200_000, 30_000, cost=0.25)), cloud_daily_cost=1)
     await asked.ask("Hello")

@@ -106,6 +106,43 @@ async def test_the_loop_runs_on_while_another_process_holds_the_file(path):
     assert len(gaps) > 8  # standing still for the patience would leave one or two
 
 
+async def test_many_requests_that_meet_a_held_file_wait_for_it_once(path):
+    one = ledger(path, patience=0.1)
+    await one.add(DAY, "cloud", ONE)
+    gaps = [0.0]
+
+    async def watch() -> None:
+        while True:
+            before = asyncio.get_running_loop().time()
+            await asyncio.sleep(0.01)
+            gaps.append(asyncio.get_running_loop().time() - before)
+
+    async def asked() -> None:
+        await one.read(DAY)
+        await one.add(DAY, "cloud", ONE)
+
+    with sqlite3.connect(path, isolation_level=None) as other:
+        other.execute("BEGIN EXCLUSIVE")
+        watching = asyncio.create_task(watch())
+        begun = asyncio.get_running_loop().time()
+        await asyncio.gather(*(asked() for _ in range(100)))
+        took = asyncio.get_running_loop().time() - begun
+        watching.cancel()
+        other.execute("ROLLBACK")
+
+    assert took < 3  # one after the other they would take more than 10
+    assert max(gaps) < 1.5  # nor does an answer that is being written stand still meanwhile
+    assert (await one.read(DAY))["cloud"] == Spent(1010, 303, 25.25)
+
+
+async def test_a_count_that_no_file_can_hold_fails_no_request(path):
+    one = ledger(path)
+    await one.add(DAY, "cloud", Spent(10**30))
+
+    assert (await one.read(DAY))["cloud"].tokens == 10**30
+    assert one.trouble is not None
+
+
 async def test_a_damaged_file_is_set_aside_and_what_is_remembered_of_it_kept(path):
     one = ledger(path)
     await one.add(DAY, "cloud", ONE)

@@ -209,6 +209,17 @@ def _kept(path: Path, id: str) -> bool:
         return False
 
 
+async def test_a_models_name_that_is_no_unicode_is_kept_and_what_follows_too(tmp_path: Path):
+    journal = Journal(tmp_path / FILE)
+    journal.hear(request("first", model="m\ud800"))
+    await until(lambda: read(tmp_path / FILE, "first") is not None)
+    journal.hear(request("second", model="m"))
+    await until(lambda: read(tmp_path / FILE, "second") is not None)
+    await journal.aclose()
+
+    assert (read(tmp_path / FILE, "first") or {})["model"] == "m?"
+
+
 async def test_a_damaged_file_is_set_aside(tmp_path: Path):
     path = tmp_path / FILE
     path.write_bytes(b"not a database at all, but long enough to be one" * 100)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
 from gateway_core.testing import ScriptedTier
+from server.sign_in import COOKIE, session_of
 
 from .calling import JSON, calling
 
@@ -120,6 +123,30 @@ async def test_a_program_is_told_in_json_and_no_foreign_page_signs_in():
     assert program.json()["code"] == "token_needed"
     assert (foreign.status_code, guessed.status_code) == (403, 401)
     assert "set-cookie" not in foreign.headers
+
+
+@pytest.mark.parametrize("by", ["cookie", "x-api-key"])
+async def test_a_session_is_as_hard_to_guess_as_the_token_it_is_made_of(by):
+    def guess(number: int) -> str:
+        token = f"guess-{number}"
+        return f"{COOKIE}={session_of(token.encode()).decode()}" if by == "cookie" else token
+
+    async with calling(ScriptedTier("copilot"), ai_gateway_token=TOKEN) as client:
+        replies = await asyncio.gather(*(client.get("/status", headers={by: guess(n)}) for n in range(60)))
+
+    assert {reply.status_code for reply in replies} == {401, 429}
+
+
+async def test_a_request_holds_no_more_than_one_guess():
+    wrong = [("x-api-key", f"guess-{number}") for number in range(1000)]
+    async with calling(ScriptedTier("copilot"), ai_gateway_token="the-right-one") as client:
+        both = [("x-api-key", "none"), ("authorization", "Bearer the-right-one")]
+        statuses = [
+            (await client.get("/status", headers=headers)).status_code
+            for headers in (both, [*wrong, ("x-api-key", "the-right-one")])
+        ]
+
+    assert statuses == [200, 401]
 
 
 async def test_a_session_ends_with_its_token():

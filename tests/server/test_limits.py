@@ -13,7 +13,7 @@ from server import create_app
 from server.front_ends import FrontEnd
 from server.limits import Window
 
-from .calling import BASE, called, calling, gateway, until
+from .calling import BASE, called, calling, gateway, running, until
 
 QUESTION = {"prompt": "x"}
 CHAT = {"messages": [{"role": "user", "content": "x"}]}
@@ -129,6 +129,22 @@ async def test_only_so_many_are_answered_at_a_time():
 
     assert (over.status_code, over.json()["error"]["code"]) == (429, "too_many_requests")
     assert [reply.status_code for reply in (*replies, after)] == [200, 200, 200]
+
+
+async def test_an_answer_that_waits_for_its_client_keeps_its_place():
+    copilot = ScriptedTier("copilot", *[["one ", 60.0]] * 6)
+    statuses = []
+    async with running(gateway(copilot, ai_gateway_max_in_flight=2)) as server:
+        for number in range(6):
+            request = server.post("/ai/query", {**QUESTION, "stream": True}, idempotency_key=f"k{number}")
+            reader, writer = await server.send(request)
+            statuses.append(int((await reader.readuntil(b"\r\n")).split()[1]))
+            if statuses[-1] == 200:
+                await reader.readuntil(b"one ")
+            writer.close()
+            await asyncio.sleep(0.05)
+
+    assert (statuses, copilot.calls) == ([200, 200, 429, 429, 429, 429], 2)
 
 
 async def test_a_place_is_free_again_after_an_error():

@@ -156,6 +156,25 @@ def test_an_environment_that_no_longer_starts_is_made_anew(ready: Laptop) -> Non
     assert "  would   make " in done.stdout
 
 
+def test_an_environment_that_the_script_did_not_make_is_not_removed_unasked(ready: Laptop) -> None:
+    (ready.checkout / ".venv/bin/ai-gateway").write_text("#!/nowhere/python\n")
+
+    done = ready.run("setup-linux.sh", "--no-ollama")
+
+    assert (done.returncode, "Remove it, and make it anew? [y/N]" in done.stdout) == (1, True)
+    assert (ready.checkout / ".venv/bin/python").exists()
+
+
+def test_an_environment_of_the_user_stays_theirs_after_an_update(ready: Laptop) -> None:
+    with (ready.checkout / "requirements.txt").open("a") as pinned:
+        pinned.write("# another version\n")
+
+    done = ready.run("setup-linux.sh", "--no-ollama", "--dry-run")
+
+    assert "was not made by us: it is used, and stays when you uninstall" in done.stdout
+    assert "  would   make " not in done.stdout
+
+
 def test_ollama_elsewhere_is_left_to_itself(ready: Laptop) -> None:
     done = ready.run("setup-linux.sh", "--yes", OLLAMA_BASE_URL="http://192.0.2.7:11434")
 

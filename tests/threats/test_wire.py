@@ -107,6 +107,15 @@ def test_s14_a_body_that_looks_like_a_request_is_none(guarded: Live, offer: list
     assert said.status == 422
 
 
+def test_s14_many_offers_at_once_are_answered_one_by_one(server: Live):
+    offer = b"GET /health HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: upgrade\r\nUpgrade: anything\r\n\r\n"
+    with server.connect() as wire:
+        wire.sendall(offer * 1000)
+        statuses = {next_reply(wire).status for _ in range(1000)}
+
+    assert statuses == {200}
+
+
 def test_s14_no_socket_is_opened_to_a_page(server: Live):
     """A WebSocket of a foreign page carries its origin; without one there is none to open either."""
     offer = "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAA\r\n"

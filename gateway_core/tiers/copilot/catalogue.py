@@ -61,13 +61,17 @@ class Catalogue:
             shelf = await self._listing.join(lambda: self._list(self._key, ask))
         return shelf.models
 
+    def forget(self) -> None:
+        """The account's login was erased."""
+        self._shelf, self._key = None, ""
+
     async def aclose(self) -> None:
         await self._listing.aclose()
 
     async def _list(self, key: str, ask: Ask) -> Shelf:
         rows = await ask()
         shelf = Shelf(models_in(rows), self._clock.wall())
-        if shelf.models:
+        if shelf.models and key == self._key:  # else the account has changed, or is forgotten, meanwhile
             self._shelf = shelf
             await self._file.save(key, rows)
         return shelf

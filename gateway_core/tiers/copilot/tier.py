@@ -147,7 +147,7 @@ class CopilotTier(TierDefaults):
         self._sources.forget_saved()
         self._accounts.forget()
         self._identities.clear()
-        self._shelf, self._shelf_key = None, ""
+        self._catalogue.forget()
 
     async def quota_is_back(self) -> bool:
         """A free look whether used-up credits have come back before their date."""

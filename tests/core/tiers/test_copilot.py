@@ -325,6 +325,16 @@ async def test_a_stale_list_is_used_and_renewed_beside_the_request(copilot, tier
     assert len(copilot.calls_to("/models")) == 2
 
 
+async def test_with_the_login_the_list_of_its_models_is_forgotten(copilot, tier_of):
+    tier = tier_of(copilot)
+    await ask(tier)
+    before = await tier.context_chars(a_prompt())
+    tier.forget_login()
+
+    assert before is not None
+    assert await tier.context_chars(a_prompt()) is None
+
+
 async def test_a_damaged_list_on_disk_is_read_anew(copilot, tier_of, tmp_path):
     (tmp_path / "state").mkdir()
     (tmp_path / "state" / "copilot_models.json").write_text("{nonsense")

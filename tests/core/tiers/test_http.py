@@ -61,6 +61,20 @@ async def test_the_whole_body_arrives_and_sent_is_said_once(http, serve):
     assert server.exchanges[0].header("accept-encoding") == "identity"
 
 
+async def test_no_cookie_is_kept_or_sent(http, serve):
+    async def handler(exchange: Exchange) -> None:
+        await exchange.raw(b"HTTP/1.1 200 OK\r\nset-cookie: mark=1; path=/\r\ncontent-length: 2\r\n\r\nhi")
+
+    server = await serve(handler)
+    client = http.client()
+    for _ in range(2):
+        async with open_stream(client, client.build_request("GET", server.url), a_call(), tier="x") as reply:
+            await reply.read()
+
+    assert len(client.cookies) == 0
+    assert [exchange.header("cookie") for exchange in server.exchanges] == [None, None]
+
+
 async def test_a_connection_read_to_its_end_is_used_again(http, serve):
     async def handler(exchange: Exchange) -> None:
         await exchange.reply(b"hello")

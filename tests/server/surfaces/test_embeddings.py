@@ -8,13 +8,17 @@ import struct
 from collections.abc import Sequence
 from typing import Any
 
+import httpx
 import pytest
 
+from gateway_core import Gateway, Settings
+from gateway_core.circuit import MemoryStore
 from gateway_core.errors import TierBroken
 from gateway_core.testing import ScriptedTier
 from gateway_core.tiers.base import Call
 from gateway_core.tiers.vectors import Embedded
 from gateway_core.types import Reason
+from server.repeats import LONGEST_REPLY
 from tests.environments import environment
 
 from ..calling import calling, gateway, running, until
@@ -46,6 +50,53 @@ class EmbeddingTier(ScriptedTier):
 
 def tiers(**options: Any) -> tuple[ScriptedTier, EmbeddingTier, EmbeddingTier]:
     return ScriptedTier("copilot"), EmbeddingTier("cloud", "c-3", **options), EmbeddingTier("local", "l-1")
+
+
+class SlowStore(MemoryStore):
+    async def update(self, tier: str, change: Any) -> Any:
+        await asyncio.sleep(0.05)
+        return await super().update(tier, change)
+
+
+async def test_a_caller_who_is_cancelled_twice_has_spent_what_was_sent():
+    cloud = EmbeddingTier("cloud", "c-3")
+    cloud.identity, cloud.pause = "an-account", 60.0
+    settings = Settings(ai_gateway_store="memory", cloud_daily_tokens=1000)
+    asked = Gateway([cloud], settings=settings, store=SlowStore())
+    task = asyncio.create_task(asked.embed(["x" * 400]))
+    await until(lambda: bool(cloud.asked))
+    task.cancel()
+    await asyncio.sleep(0.01)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    await asked.aclose()
+
+    assert asked.budgets is not None
+    assert (await asked.budgets.told())["cloud"]["tokens"] == 100
+
+
+class LongVectors(EmbeddingTier):
+    async def embed(self, texts: Sequence[str], model: str, call: Call, **wishes: Any) -> Embedded:
+        await super().embed(texts, model, call, **wishes)
+        return Embedded([(0.123456789012345,) * 4000] * len(texts), 3)
+
+
+async def test_a_long_reply_is_told_whole_under_a_key_too():
+    cloud = LongVectors("cloud", "c-3")
+    async with running(gateway(ScriptedTier("copilot"), cloud)) as server, httpx.AsyncClient(timeout=60) as client:
+        first, again = [
+            await client.post(
+                f"http://127.0.0.1:{server.port}/v1/embeddings",
+                json={"input": ["a"] * 256},
+                headers={"idempotency-key": "k"},
+            )
+            for _ in range(2)
+        ]
+
+    assert len(first.content) > LONGEST_REPLY
+    assert (len(first.json()["data"]), again.content == first.content) == (256, True)
+    assert len(cloud.asked) == 2  # batches of one request
 
 
 async def test_one_text_and_many_in_the_words_of_openai():
