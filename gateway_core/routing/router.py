@@ -401,7 +401,7 @@ class Router:
                 await self._answer(course),
                 course.cut or Reason.STREAM_INTERRUPTED,
                 f"the answer broke off: {last.detail}" if last and last.detail else "the answer broke off",
-                cure="ask again, or let another tier go on (on_interrupt)",
+                cure=course.ask.after_nobody_went_on,
             )
         asked = [f for f in failures if not isinstance(f, TierUnavailable)]
         if asked and all(isinstance(f, ContextTooLong) for f in asked):
