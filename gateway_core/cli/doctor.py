@@ -148,11 +148,12 @@ def of_tier(tier: TierStatus, *, is_needed: bool = True) -> list[Finding]:
     """`is_needed`: nobody else answers for this backend, so what is missing is worth a complaint."""
     name = tier.backend if tier.mode == tier.backend else f"{tier.backend} {tier.mode}"
     info = tier.info
-    where = "  ".join(part for part in (info.model, info.endpoint) if part)
+    places = [part for part in (info.model, info.endpoint) if part]
     if tier.available:
-        found = [Finding(name, f"ready  {where}")]
+        found = [Finding(name, f"ready {' '.join(places)}")]
     else:
-        found = [Finding(name, f"{tier.why_not}  {where}", tier.cure if is_needed else "", is_good=False)]
+        where = f" ({', '.join(places)})" if places else ""
+        found = [Finding(name, f"{tier.why_not}{where}", tier.cure if is_needed else "", is_good=False)]
     if info.models:
         found.append(Finding(f"{name} models", ", ".join(info.models), is_good=False))
     if details := _shown(info.details):
@@ -186,10 +187,14 @@ async def ways_of(tiers: tuple[TierStatus, ...], settings: Settings, http: Http)
                 found.append(Finding(url, f"answers{through}"))
                 found += _skew(url, reply.headers.get("date"), http.clock.wall())
         except TierFailed as failure:
-            found.append(Finding(url, f"{failure.detail}{through}", failure.cure or "check the network"))
+            found.append(Finding(url, f"{failure.detail}{through}", failure.cure or _mend(url)))
         except TimeoutError:
-            found.append(Finding(url, f"no answer within {LOOK_WITHIN:g} s{through}", "check the network"))
+            found.append(Finding(url, f"no answer within {LOOK_WITHIN:g} s{through}", _mend(url)))
     return found
+
+
+def _mend(url: str) -> str:
+    return "start what should listen there" if is_loopback(url) else "check the network"
 
 
 def _skew(url: str, date: str | None, wall: float) -> list[Finding]:

@@ -63,8 +63,8 @@ def test_what_is_not_well_has_a_mark_and_a_cure(cli, providers, monkeypatch):
         "GITHUB_COPILOT_TOKEN: ghp_…uvwx cannot be used: Copilot takes no classic personal access token",
         "!! copilot: Copilot takes no classic personal access token",
         "   → set OPENAI_API_KEY",
-        f"!! local ollama: it does not answer {ollama.url}",
-        f"!! {cloud.base_url}: the connection was refused",
+        f"!! local ollama: it does not answer ({ollama.url})",
+        f"!! {cloud.base_url}: the connection was refused\n     → start what should listen there",
     ):
         assert told in ran.out
 
