@@ -200,7 +200,7 @@ class Router:
             found = await self._turnstile.enter(rung, identity)
             if isinstance(found, Permit):
                 return found
-            skip, detail, retry_after = found.reason, found.detail, found.retry_after
+            skip, detail, retry_after, cure = found.reason, found.detail, found.retry_after, found.cure
         self._tell(
             course,
             Attempt(
