@@ -163,7 +163,13 @@ def of_tier(tier: TierStatus, *, is_needed: bool = True) -> list[Finding]:
 
 def _shown(details: Mapping[str, Any]) -> str:
     told = {key: value for key, value in details.items() if value and key not in ("source", "token")}
-    return ", ".join(f"{key.replace('_', ' ')} {value}" for key, value in told.items())
+    return ", ".join(f"{key.replace('_', ' ')} {_plain(value)}" for key, value in told.items())
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return " ".join(f"{key} {_plain(part)}" if key != "model" else str(part) for key, part in value.items())
+    return "; ".join(_plain(part) for part in value) if isinstance(value, list | tuple) else str(value)
 
 
 # The way there, and the clock

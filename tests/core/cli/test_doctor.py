@@ -151,3 +151,9 @@ def test_live_does_not_charge_the_shared_circuits(cli, providers, monkeypatch):
     providers[0].script()
 
     assert cli("ask", "Tell me.", "--json").json["backend"] == "copilot"
+
+
+def test_what_ollama_holds_in_memory_is_told_in_plain_words(cli, providers):
+    cli("ask", "--tier", "local", "hi")
+
+    assert "loaded qwen3.5:2b context 16384" in cli("doctor").out
