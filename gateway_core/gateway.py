@@ -24,6 +24,7 @@ from .errors import ONE_HOUR, PromptRefused
 from .journal import Journal
 from .routing.course import Ask
 from .routing.router import Router
+from .routing.turnstile import CURES
 from .routing.watch import Limits
 from .settings import Settings
 from .standing import CircuitStatus, Health, Status, TierStatus, circuit_status
@@ -429,7 +430,8 @@ class Gateway:
             if is_open and not why:
                 why = f"left alone after: {circuit.reason or 'failures'}"
             available = step.skip is None and not is_open and info.configured
-            cure, budget = step.cure or info.cure, budgets.get(rung.backend)
+            cure = step.cure or info.cure or (CURES.get(circuit.reason, "") if is_open else "")
+            budget = budgets.get(rung.backend)
             tiers.append(TierStatus(rung.backend, rung.mode, available, circuit, info, why, cure, budget))
         await store.read("")  # so that trouble with it is known even if no tier has a circuit
         notes = [*self._troubles(), *([self.journal.trouble] if self.journal.trouble else [])]

@@ -28,6 +28,7 @@ from urllib.parse import urlsplit
 
 from . import __version__
 from .errors import SettingsInvalid
+from .extras import how_to_add
 from .settings import is_loopback
 from .telemetry import Happening
 
@@ -44,7 +45,7 @@ log = logging.getLogger("ai_gateway")
 DEFAULT_ENDPOINT = "http://127.0.0.1:4318"
 LONGEST_VALUE = 200  # characters: a model's name can be anything that a caller sent
 _GOODBYE = 2.0  # seconds that closing waits for the last spans to be taken
-_INSTALL = 'needs its extra: pip install "ai-failover-gateway[otel]"; or unset it'
+_INSTALL = f"needs its extra: {how_to_add('otel')}; or unset it"
 # Well-known names of the conventions, where they differ from ours. Ollama and Copilot have none there.
 _PROVIDERS = {
     "copilot": "github",

@@ -64,6 +64,8 @@ def _parsed(argv: Sequence[str] | None, terminal: Terminal) -> Namespace | int:
     except SystemExit as done:
         terminal.flush()
         return done.code if isinstance(done.code, int) else USAGE
+    except BrokenPipeError:  # argparse writes by itself, and at once where PYTHONUNBUFFERED is set
+        raise ReaderLeft from None
     if options.command is None:
         table.print_help(sys.stderr)
         return USAGE

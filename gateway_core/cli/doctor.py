@@ -125,11 +125,12 @@ def of_tier(tier: TierStatus, *, is_needed: bool = True) -> list[Finding]:
     """`is_needed`: nobody else answers for this backend, so what is missing is worth a complaint."""
     name = tier.backend if tier.mode == tier.backend else f"{tier.backend} {tier.mode}"
     info = tier.info
-    where = "  ".join(part for part in (info.model, info.endpoint) if part)
+    places = [part for part in (info.model, info.endpoint) if part]
     if tier.available:
-        found = [Finding(name, f"ready  {where}")]
+        found = [Finding(name, f"ready {' '.join(places)}")]
     else:
-        found = [Finding(name, f"{tier.why_not}  {where}", tier.cure if is_needed else "", is_good=False)]
+        where = f" ({', '.join(places)})" if places else ""
+        found = [Finding(name, f"{tier.why_not}{where}", tier.cure if is_needed else "", is_good=False)]
     if info.models:
         found.append(Finding(f"{name} models", ", ".join(info.models), is_good=False))
     if details := _shown(info.details):
@@ -139,7 +140,13 @@ def of_tier(tier: TierStatus, *, is_needed: bool = True) -> list[Finding]:
 
 def _shown(details: Mapping[str, Any]) -> str:
     told = {key: value for key, value in details.items() if value and key not in ("source", "token")}
-    return ", ".join(f"{key.replace('_', ' ')} {value}" for key, value in told.items())
+    return ", ".join(f"{key.replace('_', ' ')} {_plain(value)}" for key, value in told.items())
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return " ".join(f"{key} {_plain(part)}" if key != "model" else str(part) for key, part in value.items())
+    return "; ".join(_plain(part) for part in value) if isinstance(value, list | tuple) else str(value)
 
 
 # The way there, and the clock
@@ -163,10 +170,14 @@ async def ways_of(tiers: tuple[TierStatus, ...], settings: Settings, http: Http)
                 found.append(Finding(url, f"answers{through}"))
                 found += _skew(url, reply.headers.get("date"), http.clock.wall())
         except TierFailed as failure:
-            found.append(Finding(url, f"{failure.detail}{through}", failure.cure or "check the network"))
+            found.append(Finding(url, f"{failure.detail}{through}", failure.cure or _mend(url)))
         except TimeoutError:
-            found.append(Finding(url, f"no answer within {LOOK_WITHIN:g} s{through}", "check the network"))
+            found.append(Finding(url, f"no answer within {LOOK_WITHIN:g} s{through}", _mend(url)))
     return found
+
+
+def _mend(url: str) -> str:
+    return "start what should listen there" if is_loopback(url) else "check the network"
 
 
 def _skew(url: str, date: str | None, wall: float) -> list[Finding]:

@@ -14,6 +14,7 @@ from pathlib import Path
 from ..clock import SystemClock
 from ..deadline import Deadline
 from ..errors import TierFailed
+from ..extras import how_to_add
 from ..local_engine.fetching import CannotInstall, Source, install
 from ..local_engine.model_file import models_in, parts_of
 from ..settings import Settings
@@ -123,7 +124,7 @@ def _try(path: Path, terminal: Terminal) -> int:
     """One word from the new model, where the engine is installed."""
     if find_spec("xllamacpp") is None:
         terminal.write(f"{path.name} is installed\n")
-        terminal.tell('the engine is not: pip install "ai-failover-gateway[local]"')
+        terminal.tell(f"the engine is not: {how_to_add('local')}")
         return ANSWERED
     terminal.pass_by(f"{path.name} is loaded for a first word ...")
     try:

@@ -139,6 +139,11 @@ def _fetch(source: Source, part: Path, progress: Progress) -> None:
                 has_come = part.exists() and part.stat().st_size > before
                 tries, pause = (TRIES_WITHOUT_PROGRESS, PAUSE) if has_come else (tries - 1, pause * 2)
                 if not tries:
+                    if isinstance(exc, httpx.ConnectError | httpx.ConnectTimeout) and not before:
+                        raise CannotInstall(
+                            f"{exc.request.url.host} cannot be reached",
+                            "check the network, or name a mirror by HF_ENDPOINT, or give the path of a .gguf file",
+                        ) from None
                     raise CannotInstall(
                         f"the download broke off ({type(exc).__name__})", "run it again: it goes on where it stopped"
                     ) from None

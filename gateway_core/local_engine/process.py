@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
 
+from ..extras import how_to_add
 from ..types import Reason
 
 STARTS_WITHIN = 180.0
@@ -48,7 +49,7 @@ _TOLD_BY_LOG: tuple[tuple[str, Reason, str, str], ...] = (
         r"unknown model architecture|unknown pre-tokenizer|wrong number of tensors|missing tensor",
         Reason.UNSUPPORTED,
         "the engine does not know this kind of model",
-        'Update the engine with: pip install -U "ai-failover-gateway[local]"',
+        "Update the engine with: pip install -U xllamacpp",
     ),
     (
         r"out of memory|failed to allocate|unable to allocate|cannot allocate|bad_alloc",
@@ -272,7 +273,7 @@ def _explained(code: int | None, log: list[str]) -> tuple[Reason, str, str]:
         if re.search(pattern, told, re.IGNORECASE):
             return reason, detail, cure
     if code == NOT_INSTALLED:
-        return Reason.NOT_CONFIGURED, "the engine is not installed", 'pip install "ai-failover-gateway[local]"'
+        return Reason.NOT_CONFIGURED, "the engine is not installed", how_to_add("local")
     name = _SIGNAL_OF_CODE.get(code or 0) or (signal.Signals(-code).name if code is not None and code < 0 else "")
     if name:
         return _TOLD_BY_SIGNAL.get(name, (Reason.UPSTREAM_ERROR, f"the engine was ended by {name}", ""))

@@ -40,6 +40,15 @@ class Ask:
             return OnInterrupt.RESTART
         return chosen
 
+    @property
+    def after_nobody_went_on(self) -> str:
+        """The cure for an answer that stays broken off."""
+        if self.tier is not None:
+            return f"ask again, or ask without naming {self.tier}, so that another tier can go on"
+        if self.after_a_cut is OnInterrupt.STOP:
+            return "ask again, or let another tier go on (on_interrupt)"
+        return "ask again; no other tier could go on"
+
 
 @dataclass
 class Course:

@@ -200,7 +200,7 @@ class Router:
             found = await self._turnstile.enter(rung, identity)
             if isinstance(found, Permit):
                 return found
-            skip, detail, retry_after = found.reason, found.detail, found.retry_after
+            skip, detail, retry_after, cure = found.reason, found.detail, found.retry_after, found.cure
         self._tell(
             course,
             Attempt(
@@ -406,7 +406,7 @@ class Router:
                 await self._answer(course),
                 course.cut or Reason.STREAM_INTERRUPTED,
                 f"the answer broke off: {last.detail}" if last and last.detail else "the answer broke off",
-                cure="ask again, or let another tier go on (on_interrupt)",
+                cure=course.ask.after_nobody_went_on,
             )
         asked = [f for f in failures if not isinstance(f, TierUnavailable)]
         if asked and all(isinstance(f, ContextTooLong) for f in asked):

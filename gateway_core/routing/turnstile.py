@@ -14,6 +14,12 @@ from .outcomes import outcome_of
 RENEW_EVERY = 1.0  # seconds between renewals of a probe's lease: shared stores are not asked for each token
 UNCOUNTED = Permit(-1)  # for a rung without a circuit
 
+# What no waiting mends. The circuit keeps the reason, not the words of the tier that gave it.
+CURES: dict[str | None, str] = {
+    Reason.UNAUTHORIZED: 'renew its key or login; "ai-gateway reset" asks with this one again',
+    Reason.FORBIDDEN: 'let its account use it, or give it another key; "ai-gateway reset" asks with this one again',
+}
+
 # Reasons that say more to a person than "its circuit is open".
 _TELLING = frozenset({Reason.RATE_LIMITED, Reason.QUOTA_USED_UP, Reason.UNAUTHORIZED, Reason.FORBIDDEN})
 
@@ -25,6 +31,7 @@ class Closed:
     reason: Reason
     detail: str
     retry_after: float | None
+    cure: str = ""
 
 
 class Turnstile:
@@ -61,7 +68,8 @@ class Turnstile:
         if circuit.state is CircuitState.HALF_OPEN:
             return Closed(Reason.PROBE_IN_FLIGHT, "another request is finding out whether it is back", wait)
         reason = circuit.reason if circuit.reason in _TELLING else Reason.CIRCUIT_OPEN
-        return Closed(Reason(reason), f"left alone after: {circuit.reason or 'failures'}", wait)
+        told = f"left alone after: {circuit.reason or 'failures'}"
+        return Closed(Reason(reason), told, wait, CURES.get(circuit.reason, ""))
 
     async def renew(self, identity: str | None, permit: Permit | None, lease: float, renewed: float) -> float:
         """Keep a probe's place for `lease` seconds more; gives the moment of the last renewal, `renewed` or now."""

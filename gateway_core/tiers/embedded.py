@@ -10,6 +10,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from ..errors import TierBroken, TierFailed, TierUnavailable
+from ..extras import how_to_add
 from ..local_engine.model_file import context_length, models_in
 from ..local_engine.process import EngineConfig, EngineFailed, EngineProcess
 from ..secrets import Secret
@@ -28,7 +29,7 @@ DIES_WITHIN = 1.0
 _UNAVAILABLE = frozenset({Reason.NOT_CONFIGURED, Reason.MODEL_MISSING, Reason.UNSUPPORTED})
 _SIGNS_OF_DEATH = frozenset({Reason.CONNECT_REFUSED, Reason.RESET, Reason.PROTOCOL, Reason.TRUNCATED})
 
-INSTALL = 'fetch one by "ai-gateway local install", or name a model file (.gguf) by LOCAL_MODEL'
+INSTALL = 'fetch a model file by "ai-gateway local install", or name one (.gguf) by LOCAL_MODEL'
 
 
 class EmbeddedTier(TierDefaults):
@@ -71,7 +72,7 @@ class EmbeddedTier(TierDefaults):
 
     def missing(self) -> Missing | None:
         if find_spec("xllamacpp") is None:
-            return Missing("the embedded engine is not installed", 'pip install "ai-failover-gateway[local]"')
+            return Missing("the embedded engine is not installed", how_to_add("local"))
         if self._model_file is not None and not self._model_file.is_file():
             told = f"the model file {self._model_file.name} does not exist"
             return Missing(told, "Correct LOCAL_MODEL.", reason=Reason.MODEL_MISSING)

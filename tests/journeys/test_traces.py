@@ -20,6 +20,7 @@ import pytest
 from opentelemetry.semconv._incubating.attributes import error_attributes, gen_ai_attributes, server_attributes
 
 from gateway_core import AllTiersFailed, Gateway, PromptRefused, Settings, SettingsInvalid
+from gateway_core.extras import how_to_add
 from gateway_core.testing import ScriptedTier
 from gateway_core.tracing import start
 from server import create_app
@@ -339,9 +340,7 @@ sys.exit(main(["ask", "x"]))
     done = run(script, AI_GATEWAY_OTEL="1")
 
     assert done.returncode == 2
-    assert done.stderr == (
-        'ai-gateway: AI_GATEWAY_OTEL: needs its extra: pip install "ai-failover-gateway[otel]"; or unset it\n'
-    )
+    assert done.stderr == f"ai-gateway: AI_GATEWAY_OTEL: needs its extra: {how_to_add('otel')}; or unset it\n"
 
 
 def test_switched_off_nothing_of_it_is_imported():

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from io import BytesIO
+
 import pytest
+from PIL import Image
 
 from gateway_core import Reason
 from gateway_core.errors import TierBroken
@@ -114,3 +117,15 @@ async def test_shortcuts_are_listed_and_can_be_switched_off(stage):
         await page.tab.keyboard.press("Escape")
         await page.tab.keyboard.press("Alt+t")
         assert not await page.tab.evaluate("document.body.classList.contains('dark')")
+
+
+async def test_the_switch_of_the_shortcuts_looks_on_when_it_is(stage):
+    async with stage.page(color_scheme="light") as page:
+        await page.tab.get_by_role("button", name="Keyboard shortcuts").click()
+        switch = page.tab.locator("#gw-keys-on")
+        await expect(switch).to_be_checked()
+        with Image.open(BytesIO(await switch.screenshot())) as shown:
+            width, height = shown.size
+            inside = shown.convert("RGB").crop((width // 4, height // 4, width * 3 // 4, height * 3 // 4))
+
+        assert len(inside.getcolors()) > 1  # a tick is seen, not white upon white

@@ -63,8 +63,8 @@ def test_what_is_not_well_has_a_mark_and_a_cure(cli, providers, monkeypatch):
         "GITHUB_COPILOT_TOKEN: ghp_…uvwx cannot be used: Copilot takes no classic personal access token",
         "!! copilot: Copilot takes no classic personal access token",
         "   → set OPENAI_API_KEY",
-        f"!! local ollama: it does not answer {ollama.url}",
-        f"!! {cloud.base_url}: the connection was refused",
+        f"!! local ollama: it does not answer ({ollama.url})",
+        f"!! {cloud.base_url}: the connection was refused\n     → start what should listen there",
     ):
         assert told in ran.out
 
@@ -151,3 +151,9 @@ def test_live_does_not_charge_the_shared_circuits(cli, providers, monkeypatch):
     providers[0].script()
 
     assert cli("ask", "Tell me.", "--json").json["backend"] == "copilot"
+
+
+def test_what_ollama_holds_in_memory_is_told_in_plain_words(cli, providers):
+    cli("ask", "--tier", "local", "hi")
+
+    assert "loaded qwen3.5:2b context 16384" in cli("doctor").out

@@ -85,3 +85,13 @@ def test_ctrl_c_closes_the_connection_to_the_provider(providers):
 
     assert asking.returncode == 130
     assert b"Traceback" not in err
+
+
+def test_a_refused_key_is_told_with_its_cure_for_as_long_as_it_keeps_the_tier_unasked(cli, providers):
+    openai, _ = providers
+    openai.script("unauthorized", "unauthorized")
+    cli("ask", "hi")
+    cure = '→ renew its key or login; "ai-gateway reset" asks with this one again'
+
+    assert cure in cli("status").out
+    assert cure in cli("ask", "--tier", "cloud", "hi").err

@@ -85,10 +85,12 @@ def test_a_reader_who_has_enough_ends_it_quietly(child, form):
     assert err == b""
 
 
-def test_help_into_a_closed_pipe_ends_quietly(child):
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_help_into_a_closed_pipe_ends_quietly(child, unbuffered):
     ran = subprocess.run(
-        f"{sys.executable} -m gateway_core --help | :", shell=True, cwd=REPOSITORY, capture_output=True, timeout=HANG
-    )
+        f"{sys.executable} -m gateway_core --help | :", shell=True, cwd=REPOSITORY, capture_output=True, timeout=HANG,
+        env=os.environ | {"PYTHONUNBUFFERED": unbuffered},
+    )  # fmt: skip
 
     assert (ran.returncode, ran.stderr) == (0, b"")
 

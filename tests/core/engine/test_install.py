@@ -239,3 +239,12 @@ def test_the_default_is_in_the_catalogue() -> None:
     options = parser().parse_args(["local", "install"])
     assert local_install.source_of(options.source, None).sha256
     assert local_install.source_of(options.source, None).place.startswith("https://")
+
+
+def test_a_host_that_cannot_be_reached_is_named_with_other_ways(mirror: Mirror, folder: Path) -> None:
+    gone = source(mirror)
+    mirror.shutdown()
+    mirror.server_close()
+    with pytest.raises(CannotInstall, match=r"127\.0\.0\.1 cannot be reached") as raised:
+        install(gone, folder)
+    assert "HF_ENDPOINT" in raised.value.cure

@@ -59,6 +59,7 @@ def test_stop_ends_in_an_explained_error_after_exactly_the_text_sent(how, reason
         assert seen.text == seen.error.partial.text == "".join(WORDS[:40])
         assert (seen.error.reason, seen.error.partial.finish_reason) == (reason, "interrupted")
         assert cloud.calls == 0
+        assert "on_interrupt" in seen.error.cure
 
     story()
 
@@ -119,6 +120,7 @@ async def test_nobody_left_to_go_on_keeps_the_partial_text():
     assert isinstance(seen.error, AnswerInterrupted)
     assert seen.error.partial.text == "".join(WORDS[:40])
     assert [a.outcome for a in seen.error.attempts] == ["interrupted", "failed"]
+    assert seen.error.cure == "ask again; no other tier could go on"
 
 
 @in_virtual_time
@@ -237,3 +239,10 @@ def test_after_a_restart_an_empty_answer_is_the_answer_and_not_the_broken_text(w
         assert [s.backend for s in seen.whole.segments] == ["cloud"]
 
     story()
+
+
+@in_virtual_time
+async def test_after_a_cut_of_the_only_tier_asked_the_cure_is_to_name_none():
+    seen = await read(router(cut(CUTS[0].values[0]), ScriptedTier("cloud", WORDS[40:])), asking(tier="copilot"))
+    assert isinstance(seen.error, AnswerInterrupted)
+    assert seen.error.cure == "ask again, or ask without naming copilot, so that another tier can go on"
