@@ -60,6 +60,7 @@ class Journal:
         self._unwritten: deque[Record] = deque(maxlen=most)
         self._work = threading.Condition()
         self._heard = 0
+        self._forgotten = 0
         self._is_closing = False
         self._thread: threading.Thread | None = None
         self._process = os.getpid()
@@ -98,6 +99,7 @@ class Journal:
         """Before the file is erased: nothing of before is told or written again."""
         self._own.clear()
         with self._work:
+            self._forgotten += 1
             self._unwritten.clear()
 
     async def aclose(self) -> None:
@@ -117,7 +119,7 @@ class Journal:
         while True:
             with self._work:
                 self._work.wait_for(partial(self._has_work, tried))
-                batch, tried = list(self._unwritten), self._heard
+                batch, tried, forgotten = list(self._unwritten), self._heard, self._forgotten
                 self._unwritten.clear()
             trouble = None
             try:
@@ -130,7 +132,9 @@ class Journal:
                 if trouble:
                     log.warning("%s", trouble)
             with self._work:
-                if trouble:  # tried again with the next request; the newest win, as ever
+                if (
+                    trouble and forgotten == self._forgotten
+                ):  # tried again with the next request; the newest win, as ever
                     self._unwritten = deque((*batch, *self._unwritten), self.most)
                 if self._is_closing and self._heard == tried:
                     self._thread = None

@@ -30,12 +30,19 @@ class PatientProtocol(StrictProtocol):
 
     def data_received(self, data: bytes) -> None:
         before = self.cycle
+        is_body = before is not None and before.more_body
         super().data_received(data)
-        if self.cycle is not before or not (before is None or before.response_complete):
+        is_answered = before is None or before.response_complete
+        if self.cycle is not before or (is_body and not is_answered):
             self._head = 0
             self._no_longer()
             return
         self._head += len(data)
+        if not is_answered:  # the head of a next request: it has time until then, and no more room than others
+            self._no_longer()
+            if self._head > LARGEST_HEAD:
+                self.transport.close()
+            return
         is_rest = before is not None and before.more_body
         if self._head > (LARGEST_REST if is_rest else LARGEST_HEAD):
             self.transport.close()

@@ -73,7 +73,7 @@ def install(source: Source, folder: Path, progress: Progress = lambda here, whol
         raise CannotInstall(
             f"{target.name} is there already", f"remove it first: ai-gateway local remove {target.stem}"
         )
-    part = target.with_name(target.name + ".part")
+    part = target.with_name(f"{target.name}{_mark(source)}.part")
     try:
         if source.is_file:
             _copy(Path(source.place), part, progress)
@@ -86,6 +86,13 @@ def install(source: Source, folder: Path, progress: Progress = lambda here, whol
             f"{target.name} cannot be written: {exc.strerror}", "make room, then run it again"
         ) from None
     return target
+
+
+def _mark(source: Source) -> str:
+    """Where no checksum would tell, what came from another address is not gone on with."""
+    if source.sha256 is not None or source.is_file:
+        return ""
+    return "." + hashlib.sha256(source.place.encode()).hexdigest()[:8]
 
 
 def checksum(path: Path) -> str:

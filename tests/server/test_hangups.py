@@ -294,3 +294,21 @@ async def _status(reader: asyncio.StreamReader) -> dict:
             line = await reader.readline()
             if line.startswith(b"data: "):
                 return json.loads(line[6:])
+
+
+async def test_an_endless_head_behind_an_answer_under_way_is_cut():
+    copilot = ScriptedTier("copilot", ["one ", 60.0])
+    async with running(gateway(copilot)) as server:
+        reader, writer = await server.send(server.post("/ai/query", {"prompt": "x", "stream": True}))
+        await reader.readuntil(b"one ")
+        writer.write(b"GET /health HTTP/1.1\r\nHost: 127.0.0.1\r\n")
+
+        async def says_on() -> None:
+            for _ in range(1000):
+                writer.write(b"x: " + b"a" * 10_000 + b"\r\n")
+                await writer.drain()
+                await asyncio.sleep(0.001)
+
+        with pytest.raises(ConnectionError):
+            await says_on()
+        await until(lambda: copilot.cancelled == 1)

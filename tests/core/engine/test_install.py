@@ -139,6 +139,15 @@ def test_what_is_left_of_another_file_does_no_harm(mirror: Mirror, folder: Path,
     assert path.read_bytes() == CONTENT
 
 
+def test_without_a_checksum_the_part_of_another_address_is_left_alone(mirror: Mirror, folder: Path) -> None:
+    mirror.cuts = [1_000_000, *[0] * 9]
+    with pytest.raises(CannotInstall, match="broke off"):
+        install(Source(f"{mirror.url}/here/tiny.gguf", None), folder)
+    mirror.cuts, mirror.content = [], b"GGUF" + bytes(3_000_000)
+
+    assert install(Source(f"{mirror.url}/there/tiny.gguf", None), folder).read_bytes() == mirror.content
+
+
 def test_a_server_without_ranges_and_with_a_bad_moment(mirror: Mirror, folder: Path) -> None:
     mirror.knows_ranges, mirror.cuts, mirror.faults = False, [500_000], [503]
     assert install(source(mirror), folder).read_bytes() == CONTENT
