@@ -81,8 +81,8 @@ async def test_f13_a_short_wait_never_replaces_a_long_one(client: httpx.AsyncCli
 
 
 async def test_f14_bearers_that_expire_in_flight_are_one_exchange_over_rest(providers: Providers, tmp_path: Path):
-    environment = {**LIMITS, "COPILOT_AUTH": "exchange", "GITHUB_COPILOT_TOKEN": "ghu_" + "x" * 36}
-    with serving(providers, tmp_path, **environment) as (url, _):
+    token = "ghu_" + "x" * 36
+    with serving(providers, tmp_path, COPILOT_AUTH="exchange", GITHUB_COPILOT_TOKEN=token) as (url, _):
         async with httpx.AsyncClient(base_url=url, timeout=60, trust_env=False) as client:
             await ask(client)
             providers.copilot.expire_tokens()

@@ -121,7 +121,7 @@ def _first_failure(folder: Path, suite: list[str]) -> str | None:
         "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",
     }
     run = subprocess.run(
-        [*command, "-p", "pytest_asyncio.plugin", *suite],
+        [*command, "-p", "pytest_asyncio.plugin", "-p", "pytest_timeout", *suite],
         cwd=folder,
         env=environment,
         capture_output=True,
