@@ -149,11 +149,13 @@ class LogFile:
         return self.path.read_text(encoding="utf-8")
 
 
-def files_below(folder: Path) -> Iterator[tuple[Path, bytes]]:
-    if folder.is_dir():
-        for path in sorted(folder.rglob("*")):
-            if path.is_file():
-                yield path, path.read_bytes()
+def files_below(folder: Path) -> list[tuple[Path, bytes]]:
+    """All files with their contents. SQLite may close a log meanwhile, whose rows are elsewhere then: look anew."""
+    while True:
+        try:
+            return [(path, path.read_bytes()) for path in sorted(folder.rglob("*")) if path.is_file()]
+        except FileNotFoundError:
+            continue
 
 
 WORDS = f"cannot read {PROMPT} with {CLOUD}"
