@@ -326,8 +326,8 @@ def check_head(reply: Reply, tier: str, url: httpx.URL, *, is_local: bool, bille
     if status == 511 or (not is_local and 200 <= status < 300 and page):
         raise portal(tier)
     if 300 <= status < 400:
-        target = urlsplit(headers.get("location", ""))
-        if target.hostname and target.hostname != url.host and not is_local:
+        target = login_page.host_in(headers.get("location", ""))
+        if target and target != url.host and not is_local:
             raise portal(tier)
         raise TierUnavailable(
             tier,

@@ -27,9 +27,7 @@ async def stands_before(client: httpx.AsyncClient, host: str) -> bool:
     try:
         async with asyncio.timeout(LOOK_LIMIT):
             response = await client.send(bare, stream=True)
-    except FOREIGN:
-        return False
-    except TimeoutError:
+    except FOREIGN:  # a time-out among them
         return False
     try:
         return _is_login_page(response, host)
@@ -41,9 +39,18 @@ def _is_login_page(response: httpx.Response, host: str) -> bool:
     if response.status_code == 511:
         return True
     if response.is_redirect:
-        elsewhere = urlsplit(response.headers.get("location", "")).hostname
+        elsewhere = host_in(response.headers.get("location", ""))
         return elsewhere is not None and _site(elsewhere) != _site(host)
-    return response.is_success and response.headers.get("content-type", "").partition(";")[0].strip() in PAGES
+    kind = response.headers.get("content-type", "").partition(";")[0].strip().lower()
+    return response.is_success and kind in PAGES
+
+
+def host_in(location: str) -> str | None:
+    """The host that a redirect names; `None` when it names none, or cannot be read."""
+    try:
+        return urlsplit(location).hostname
+    except ValueError:
+        return None
 
 
 def _site(host: str) -> str:

@@ -199,6 +199,7 @@ async def test_a_reset_in_the_body_is_a_reset(http, serve):
         pytest.param(200, {"content_type": "text/html"}, TierUnavailable, Reason.PORTAL, id="f21 a login page"),
         pytest.param(302, {"location": "http://login.example/"}, TierUnavailable, Reason.PORTAL, id="f22 elsewhere"),
         pytest.param(301, {"location": "/v1/"}, TierUnavailable, Reason.REDIRECTED, id="f22 same host"),
+        pytest.param(302, {"location": "http://[nowhere/"}, TierUnavailable, Reason.REDIRECTED, id="f22 to no address"),
         pytest.param(511, {}, TierUnavailable, Reason.PORTAL, id="f23"),
         pytest.param(407, {}, TierUnavailable, Reason.PROXY, id="f81"),
         pytest.param(200, {"content_encoding": "gzip"}, TierBroken, Reason.BAD_PAYLOAD, id="f28 not unpacked"),

@@ -91,7 +91,9 @@ def test_a_login_page_in_the_way_is_named_and_charged_to_nobody(world: World, pa
         ("302 Found\r\nlocation: http://login.example/", True),
         ("200 OK\r\ncontent-type: text/html; charset=utf-8\r\ncontent-length: 0", True),
         ("511 Network Authentication Required\r\ncontent-length: 0", True),
+        ("200 OK\r\ncontent-type: Text/HTML\r\ncontent-length: 0", True),
         ("301 Moved\r\nlocation: https://copilot.example/", False),
+        ("302 Found\r\nlocation: http://[nowhere/", False),
         ("404 Not Found\r\ncontent-type: text/html\r\ncontent-length: 0", False),
     ],
 )
