@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import unquote, urlsplit
+from urllib.parse import SplitResult, unquote, urlsplit
 
 import httpx
 
@@ -57,7 +57,7 @@ class Source:
     @property
     def name(self) -> str:
         """The name of the file to be. Raises `CannotInstall` where the source's name is none for a model file."""
-        last = Path(self.place).name if self.is_file else unquote(urlsplit(self.place).path).rpartition("/")[2]
+        last = Path(self.place).name if self.is_file else unquote(_parts(self.place).path).rpartition("/")[2]
         if not _NAME.fullmatch(last):
             raise CannotInstall(f"{last or self.place} is no name of a model file", "name a file that ends in .gguf")
         return last
@@ -193,8 +193,20 @@ def _go_on(client: httpx.Client, source: Source, part: Path, begun: int, progres
     raise CannotInstall("the address leads in circles", "check the address")
 
 
+def _parts(url: str) -> SplitResult:
+    """The address taken apart. Raises `CannotInstall` for what is none, or would be shown with a password."""
+    try:
+        parts = urlsplit(url)
+        _ = parts.port
+    except ValueError:
+        raise CannotInstall("the address is none", "check the address") from None
+    if "@" in parts.netloc:
+        raise CannotInstall("the address holds a user name or password", "fetch the file yourself and name its path")
+    return parts
+
+
 def _refuse_unsafe(url: str) -> None:
-    parts = urlsplit(url)
+    parts = _parts(url)
     if parts.scheme == "https" or (parts.scheme == "http" and is_loopback(url)):
         return
     raise CannotInstall(f"{parts.scheme or 'no'} address: {parts.hostname or url}", "use an https address")

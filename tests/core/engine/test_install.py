@@ -187,6 +187,22 @@ def test_names_that_are_none_are_refused(folder: Path, place: str) -> None:
         install(Source(place, None), folder)
 
 
+@pytest.mark.parametrize(
+    ("place", "told"),
+    [
+        ("https://[nowhere/a.gguf", "is none"),
+        ("https://h:port/a.gguf", "is none"),
+        ("https://me:hidden@h/a.gguf", "user name or password"),
+    ],
+)
+def test_addresses_that_are_none_are_told_in_one_line_without_a_password(tmp_path: Path, place: str, told: str) -> None:
+    done = command(tmp_path, "install", place, "--yes")
+    assert (done.returncode, done.stdout) == (3, "")
+    assert told in done.stderr
+    assert "hidden" not in done.stderr
+    assert "error of our own" not in done.stderr
+
+
 def test_no_room_is_told_before_anything_comes(mirror: Mirror, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fetching, "SPARE", 1 << 60)
     with pytest.raises(CannotInstall, match="GB free"):
