@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from . import __version__
 from .budget import Ledger, MemoryLedger, build_budgets
@@ -10,9 +11,12 @@ from .circuit import CircuitStore, MemoryStore
 from .clock import Clock, SystemClock
 from .compose import Composer
 from .connectivity import ConnectivityGate
+from .errors import SettingsInvalid
+from .extras import how_to_add
 from .journal import FILE, Journal
 from .rag import IndexCache
 from .reranking import build_reranker
+from .secrets import Secret
 from .settings import Settings
 from .telemetry import Telemetry, log_happening
 from .tiers import build_rungs
@@ -74,6 +78,21 @@ def _traces() -> Exported | None:
 def _store(settings: Settings, clock: Clock, telemetry: Telemetry) -> CircuitStore:
     if settings.ai_gateway_store == "memory":
         return MemoryStore()
+    if settings.ai_gateway_store != "sqlite":
+        return _server(settings.ai_gateway_store, clock, telemetry)
     from .circuit.sqlite import SqliteStore
 
     return SqliteStore(settings.ai_gateway_state_dir / "circuits.db", clock, telemetry=telemetry)
+
+
+def _server(address: str, clock: Clock, telemetry: Telemetry) -> CircuitStore:
+    try:
+        from .circuit.redis import RedisStore
+    except ModuleNotFoundError as exc:
+        if exc.name != "redis":
+            raise
+        raise SettingsInvalid(
+            f"AI_GATEWAY_STORE: redis:// needs its extra: {how_to_add('redis')}; or unset it"
+        ) from None
+    Secret.of(urlsplit(address).password)  # from here on it is struck out of every log line
+    return RedisStore(address, clock, telemetry=telemetry)

@@ -157,6 +157,17 @@ def _repair(path: Path, mode: int) -> None:
 # Names for accounts
 
 
+def account_salt(store: str, state_dir: Path) -> bytes:
+    """What the fingerprints of accounts are salted with.
+
+    Machines that share their circuits in a server (`store` is its address) must give an account the same name: there
+    the address's password is all that they have in common.
+    """
+    if "://" not in store:
+        return state_salt(state_dir)
+    return hashlib.sha256(f"ai-gateway {urlsplit(store).password or ''}".encode()).digest()
+
+
 def state_salt(state_dir: Path) -> bytes:
     """The salt of this user's fingerprints; made at the first need. Without a place to keep it: for this process."""
     path = state_dir / "salt"

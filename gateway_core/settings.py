@@ -156,6 +156,9 @@ class _DotEnv(DotEnvSettingsSource):
         origins = str(found.get("ai_gateway_cors_origins") or "http://localhost").split(",")
         if not all(map(is_loopback, origins)) and not self._brings(("ai_gateway_token",), found):
             del found["ai_gateway_cors_origins"]
+        store = str(found.get("ai_gateway_store") or "")
+        if store.startswith(("redis:", "rediss:")) and not is_loopback(store):  # it could keep every tier unasked
+            del found["ai_gateway_store"]
         folder = found.get("ai_gateway_state_dir")
         if folder and (Path(folder) / PROVIDERS_FILE).exists():  # a table of addresses that came with the folder
             del found["ai_gateway_state_dir"]
@@ -287,9 +290,12 @@ class Settings(BaseSettings):
     ai_gateway_state_dir: Path = Field(
         default_factory=default_state_dir, description="Folder for everything we write; unset: the platform's custom."
     )
-    ai_gateway_store: Literal["sqlite", "memory"] = Field(
+    ai_gateway_store: str = Field(
         "sqlite",
-        description="Where circuits live: in a file that all processes of this user share, or in this process.",
+        description="Where circuits live: in a file that all processes of this user share (`sqlite`), in this process "
+        "(`memory`), or in a Redis or Valkey server for several machines (`redis://[user:password@]host:port/db`, "
+        "`rediss://` over TLS, `unix://path`).",
+        repr=False,  # the address may hold a password
     )
     ai_gateway_journal: int = Field(
         200,
@@ -349,6 +355,19 @@ class Settings(BaseSettings):
         if port is None:
             port = 11434 if not separator else {"http": 80, "https": 443}[scheme]
         return f"{scheme}://{host}:{port}{parts.path.rstrip('/')}"
+
+    @field_validator("ai_gateway_store")
+    @classmethod
+    def _is_a_store(cls, told: str) -> str:
+        parts = urlsplit(told)
+        if told in ("sqlite", "memory") or (parts.scheme == "unix" and parts.path):
+            return told
+        try:
+            if parts.scheme in ("redis", "rediss") and parts.hostname and parts.port != 0:
+                return told
+        except ValueError:
+            pass  # the port is none
+        raise ValueError("must be sqlite, memory, or an address such as redis://127.0.0.1:6379/0")
 
     @field_validator("ai_gateway_cors_origins")
     @classmethod

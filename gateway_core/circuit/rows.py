@@ -33,6 +33,11 @@ _REASONS = {reason.value: reason for reason in Reason}
 SAME_BOOT = 5.0  # seconds by which two readings of one boot's beginning may differ
 
 
+def reason_named(name: str | None) -> Reason | None:
+    """`None` also for a word that only a later version knows."""
+    return _REASONS.get(name or "")
+
+
 def boot_of(clock: Clock) -> str:
     """A name for the time since the machine was started."""
     if sys.platform == "linux":
@@ -83,7 +88,7 @@ def from_row(row: Sequence[Any], clock: Clock, boot: str) -> Circuit:
             wait=float(wait),
             trips=int(trips),
             holds=int(holds),
-            reason=_REASONS.get(reason),  # a later version may know more of them
+            reason=reason_named(reason),
             reset_at=int(reset_at),
         )
     except (TypeError, ValueError):

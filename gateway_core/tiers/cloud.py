@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 
 from ..clock import Clock
 from ..errors import GatewayError, RateLimited, TierBroken, TierFailed, TierUnavailable
-from ..secrets import Secret, identity_of, state_salt
+from ..secrets import Secret, account_salt, identity_of
 from ..settings import PROVIDER_KEYS, Settings, is_loopback
 from ..types import Chunk, Message, Prompt, Reason
 from .base import Call, Missing, TierDefaults, TierInfo
@@ -339,6 +339,6 @@ def build_cloud(settings: Settings, clock: Clock, http: Http) -> CloudTier:
         base_url=base_url,
         model=settings.cloud_model or provider.model,
         key=Secret.of(key),
-        salt=lambda: state_salt(settings.ai_gateway_state_dir),
+        salt=lambda: account_salt(settings.ai_gateway_store, settings.ai_gateway_state_dir),
         may_look_up=not settings.local_only,
     )

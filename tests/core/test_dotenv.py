@@ -81,3 +81,14 @@ async def test_tokens_of_other_programs_go_to_github_only(base: str, found: str 
     token = await sources.look()
 
     assert (token and token.secret.reveal()) == found
+
+
+@pytest.mark.parametrize(
+    ("address", "believed"),
+    [("redis://user:own@away.example/0", False), ("redis://127.0.0.1:6379/0", True), ("unix:///run/redis", True),
+     ("memory", True)],
+)  # fmt: skip
+def test_a_server_for_circuits_is_believed_only_on_this_laptop(address: str, believed: bool):
+    Path(".env").write_text(f"AI_GATEWAY_STORE={address}", encoding="utf-8")
+
+    assert Settings.load().ai_gateway_store == (address if believed else "sqlite")

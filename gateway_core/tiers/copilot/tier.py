@@ -19,7 +19,7 @@ from typing import Any
 
 from ...clock import Clock
 from ...errors import GatewayError, QuotaUsedUp, TierBroken, TierFailed, TierUnavailable, Unauthorized
-from ...secrets import fingerprint, identity_of, origin_of, state_salt
+from ...secrets import account_salt, fingerprint, identity_of, origin_of
 from ...settings import Settings, is_loopback
 from ...types import Chunk, Prompt, Reason
 from ..base import Call, Missing, TierDefaults, TierInfo
@@ -82,7 +82,7 @@ class CopilotTier(TierDefaults):
         self._clock = clock
         self._http = http
         self._client = http.client()
-        self._salt_of = salt or (lambda: state_salt(settings.ai_gateway_state_dir))
+        self._salt_of = salt or (lambda: account_salt(settings.ai_gateway_store, settings.ai_gateway_state_dir))
         self._salt: bytes | None = None
         self._identities: dict[Token, str | None] = {}
         self._sources = sources or TokenSources(settings, clock)

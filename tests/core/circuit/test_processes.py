@@ -1,4 +1,4 @@
-"""Several real processes share one circuit file."""
+"""Several real processes share their circuits, in one file or in one Redis server."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ GUARD = 60.0  # seconds against hanging; nothing here should need more than a fe
 class Process:
     """A worker process, spoken to line by line."""
 
-    def __init__(self, path: Path, threshold: int, recovery: float, lease: float) -> None:
-        command = [sys.executable, "-m", "tests.core.circuit.worker", str(path)]
+    def __init__(self, place: str, threshold: int, recovery: float, lease: float) -> None:
+        command = [sys.executable, "-m", "tests.core.circuit.worker", place]
         self.process = subprocess.Popen(
             [*command, str(threshold), str(recovery), str(lease)],
             stdin=subprocess.PIPE,
@@ -53,13 +53,15 @@ class Process:
 Start = Callable[..., list[Process]]
 
 
-@pytest.fixture
-def start(tmp_path: Path) -> Iterator[Start]:
-    """Start several processes at the same file, all ready."""
+@pytest.fixture(params=["sqlite", "redis"])
+def start(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Start]:
+    """Start several processes at the same store, all ready."""
     started: list[Process] = []
+    is_file = request.param == "sqlite"
+    place = str(tmp_path / "state" / "circuits.db") if is_file else request.getfixturevalue("redis_server").address
 
     def begin(number: int, *, threshold: int = 3, recovery: float = 300.0, lease: float = 60.0) -> list[Process]:
-        new = [Process(tmp_path / "state" / "circuits.db", threshold, recovery, lease) for _ in range(number)]
+        new = [Process(place, threshold, recovery, lease) for _ in range(number)]
         started.extend(new)
         assert [process.heard() for process in new] == ["ready"] * number
         return new
@@ -137,6 +139,7 @@ def test_a_forked_child_and_its_parent_are_both_heard(start: Start) -> None:
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+@pytest.mark.parametrize("start", ["sqlite"], indirect=True)
 def test_forks_in_another_thread_cost_neither_a_change_nor_the_sharing(start: Start) -> None:
     (process,) = start(1, threshold=1_000)
     assert process.ask("forks") == "300 None"

@@ -25,6 +25,7 @@ from gateway_core.circuit import (
     record,
     reset,
 )
+from gateway_core.circuit.redis import RedisStore
 from gateway_core.circuit.sqlite import SqliteStore
 from gateway_core.testing.clock import ManualClock
 from gateway_core.types import Reason
@@ -38,9 +39,13 @@ def clock() -> ManualClock:
     return ManualClock()
 
 
-@pytest.fixture(params=["memory", "sqlite"])
+@pytest.fixture(params=["memory", "sqlite", "redis"])
 async def store(request: pytest.FixtureRequest, tmp_path: Path, clock: ManualClock) -> AsyncIterator[CircuitStore]:
-    made: CircuitStore = MemoryStore() if request.param == "memory" else SqliteStore(tmp_path / "circuits.db", clock)
+    made: CircuitStore = MemoryStore()
+    if request.param == "sqlite":
+        made = SqliteStore(tmp_path / "circuits.db", clock)
+    elif request.param == "redis":
+        made = RedisStore(request.getfixturevalue("redis_server").address, clock, patience=20.0)
     yield made
     await made.aclose()
 

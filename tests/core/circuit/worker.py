@@ -1,6 +1,6 @@
-"""One process of several that share a circuit file: does what it is told, line by line.
+"""One process of several that share circuits: does what it is told, line by line.
 
-python -m tests.core.circuit.worker PATH THRESHOLD RECOVERY LEASE
+python -m tests.core.circuit.worker PATH|ADDRESS THRESHOLD RECOVERY LEASE
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import threading
 from pathlib import Path
 
 from gateway_core.circuit import NEUTRAL, SUCCESS, CircuitPolicy, End, Outcome, Permit, admit, record
+from gateway_core.circuit.redis import RedisStore
 from gateway_core.circuit.sqlite import SqliteStore
 from gateway_core.clock import SystemClock
 from gateway_core.types import Reason
@@ -23,8 +24,12 @@ ENDS = {"success": SUCCESS, "neutral": NEUTRAL, "failure": Outcome(End.FAILURE, 
 class Worker:
     def __init__(self, path: str, threshold: str, recovery: str, lease: str) -> None:
         self.clock = SystemClock()
-        # Patient: these tests ask whether the file keeps its promise, not what happens when it cannot be had.
-        self.store = SqliteStore(Path(path), self.clock, patience=20.0)
+        # Patient: these tests ask whether the store keeps its promise, not what happens when it cannot be had.
+        self.store = (
+            RedisStore(path, self.clock, patience=20.0)
+            if path.startswith("unix:")
+            else SqliteStore(Path(path), self.clock, patience=20.0)
+        )
         self.policy = CircuitPolicy(int(threshold), float(recovery), float(lease))
         self.permit: Permit | None = None
 
