@@ -92,7 +92,7 @@ class RedisStore:
         self._joining: asyncio.Task[None] | None = None  # ends once the server is in use
         self._has_tried = asyncio.Event()
         self._is_joined = False
-        self._reading: dict[str, asyncio.Task[Any]] = {}
+        self._reading: dict[str, asyncio.Task[bool]] = {}
         self._writing: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
 
     async def update(self, identity: str, change: Callable[[Circuit], tuple[Circuit, T]]) -> T:
@@ -122,6 +122,7 @@ class RedisStore:
             with suppress(asyncio.CancelledError):
                 await joining
         await self._disconnect()
+        await asyncio.gather(*self._reading.values(), return_exceptions=True)
 
     # ---- the server, or else memory
 
@@ -220,8 +221,13 @@ class RedisStore:
         reading = self._reading.get(identity)
         if reading is None:
             reading = self._reading[identity] = asyncio.create_task(self._run(identity, "", CLOSED))
-            reading.add_done_callback(lambda _: self._reading.pop(identity, None))
+            reading.add_done_callback(lambda done: self._has_read(identity, done))
         await asyncio.shield(reading)
+
+    def _has_read(self, identity: str, reading: asyncio.Task[bool]) -> None:
+        self._reading.pop(identity, None)
+        if not reading.cancelled():
+            reading.exception()  # told to those who waited; if nobody did any more, to nobody
 
     async def _run(self, identity: str, version: str, circuit: Circuit) -> bool:
         """Read, or with a version write; whether it was written. Memory then is what the server holds.

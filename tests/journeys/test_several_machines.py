@@ -57,7 +57,7 @@ async def test_f84_machines_share_circuits_and_a_dead_server_costs_no_answer(
             status = (await here.get("/status")).json()
             redis_server.thaw()
             assert (reply["response"], reply["backend"]) == (DEFAULT_ANSWER, "copilot")
-            assert took < 3 * 0.15, "a moment for the store, the rest for the answer"
+            assert took < 9 * 0.1, "a moment for the store, the rest for the answer"
             assert any("Circuits are kept in memory" in note for note in status["notes"])
 
             redis_server.stop()
