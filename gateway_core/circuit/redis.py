@@ -32,13 +32,13 @@ from ..clock import Clock
 from ..telemetry import Telemetry
 from .machine import CLOSED, Circuit, CircuitState
 from .rows import reason_named
+from .store import Shared
 
 T = TypeVar("T")
 
 KEY = "ai-gateway:circuits"
 CONNECT_SECONDS = 2.0  # in the background: no request waits for it
 CONNECTIONS = 4
-MOST_PENDING = 16
 
 # KEYS[1]: the hash. ARGV: field; the version it must have, or "" to read; the new circuit; how long ago it began.
 # Gives: 1 if it was written; its version (0: not there); seconds since it began; the circuit.
@@ -60,7 +60,7 @@ return {1, held.version, ARGV[4], ARGV[3]}
 _abandoned: list[Redis | None] = []
 
 
-class RedisStore:
+class RedisStore(Shared):
     """A `CircuitStore` in the server at `url` (`redis://`, `rediss://` or `unix://`). Used from one event loop."""
 
     kind = "redis"
@@ -74,15 +74,11 @@ class RedisStore:
         patience: float = 0.05,
         retry_every: float = 10.0,
     ) -> None:
-        self.trouble: str | None = None
+        super().__init__(telemetry)
         self._url = url
         self._clock = clock
-        self._telemetry = telemetry
         self._patience = patience
         self._retry_every = retry_every
-        self._known: dict[str, tuple[int, Circuit]] = {}  # version in the server (0: not there), circuit
-        self._unwritten: set[str] = set()
-        self._pending: list[Callable[[Circuit], Circuit]] = []  # changes to all, made while the server was away
         self._process = os.getpid()
         self._begin()
 
@@ -103,17 +99,12 @@ class RedisStore:
     async def read(self, identity: str) -> Circuit:
         async def from_server() -> Circuit:
             await self._fetch(identity)
-            return self._known[identity][1]
+            return self._read_memory(identity)
 
-        return await self._kept(from_server, lambda: self._known.get(identity, (0, CLOSED))[1])
+        return await self._kept(from_server, lambda: self._read_memory(identity))
 
     async def change_all(self, change: Callable[[Circuit], Circuit]) -> None:
-        def in_memory() -> None:
-            for identity in list(self._known):
-                self._update_memory(identity, lambda circuit: (change(circuit), None))
-            self._pending = [*self._pending, change][-MOST_PENDING:]
-
-        await self._kept(lambda: self._change_server(change), in_memory)
+        await self._kept(lambda: self._change_server(change), lambda: self._change_memory(change))
 
     async def aclose(self) -> None:
         joining, self._joining = self._joining, None
@@ -171,20 +162,6 @@ class RedisStore:
                 self._say(None)
                 self._has_tried.set()
                 return
-
-    def _say(self, trouble: str | None) -> None:
-        if trouble != self.trouble:
-            self.trouble = trouble
-            if self._telemetry is not None:
-                self._telemetry.tell("store", store=self.kind, trouble=trouble)
-
-    def _update_memory(self, identity: str, change: Callable[[Circuit], tuple[Circuit, T]]) -> T:
-        version, circuit = self._known.get(identity, (0, CLOSED))
-        changed, result = change(circuit)
-        self._known[identity] = (version, changed)
-        if changed != circuit:
-            self._unwritten.add(identity)
-        return result
 
     async def _update_server(self, identity: str, change: Callable[[Circuit], tuple[Circuit, T]]) -> T:
         await self._fetch(identity)

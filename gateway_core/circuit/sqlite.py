@@ -32,12 +32,12 @@ from ..telemetry import Telemetry
 from .machine import CLOSED, Circuit, CircuitState
 from .own_files import FileId, file_id, make_private, set_aside
 from .rows import COLUMNS, boot_of, from_row, is_same_boot, to_row
+from .store import Shared
 
 T = TypeVar("T")
 
 APPLICATION = 0x41494757  # marks the file as ours
 SCHEMA = 1
-MOST_PENDING = 16
 
 _CREATE = """
 CREATE TABLE IF NOT EXISTS circuit (
@@ -72,7 +72,7 @@ class _Damaged(sqlite3.DatabaseError):
     """SQLite's own check of the file found a fault."""
 
 
-class SqliteStore:
+class SqliteStore(Shared):
     """A `CircuitStore` in the file at `path`. Used from one event loop; a forked child opens the file anew.
 
     `boot` names the boot of the machine; `None`: ask the system.
@@ -90,10 +90,9 @@ class SqliteStore:
         patience: float = 0.05,
         retry_every: float = 10.0,
     ) -> None:
+        super().__init__(telemetry)
         self.path = path
-        self.trouble: str | None = None
         self._clock = clock
-        self._telemetry = telemetry
         self._boot = boot or boot_of(clock)
         self._patience = patience
         self._retry_every = retry_every
@@ -102,9 +101,6 @@ class SqliteStore:
         self._process = os.getpid()
         self._file: FileId | None = None
         self._seen: int | None = None  # the data_version of which `_known` is the copy
-        self._known: dict[str, tuple[int, Circuit]] = {}  # version in the file (0: not there), circuit
-        self._unwritten: set[str] = set()
-        self._pending: list[Callable[[Circuit], Circuit]] = []  # changes to all, made while the file was away
         self._has_set_aside = False
         self._busy_since: float | None = None
         _stores.add(self)
@@ -115,22 +111,14 @@ class SqliteStore:
         )
 
     async def read(self, identity: str) -> Circuit:
-        def present() -> Circuit:
-            return self._known.get(identity, (0, CLOSED))[1]
-
         def from_file() -> Circuit:
             self._refresh()
-            return present()
+            return self._read_memory(identity)
 
-        return await self._kept(from_file, present)
+        return await self._kept(from_file, lambda: self._read_memory(identity))
 
     async def change_all(self, change: Callable[[Circuit], Circuit]) -> None:
-        def in_memory() -> None:
-            for identity in list(self._known):
-                self._update_memory(identity, lambda circuit: (change(circuit), None))
-            self._pending = [*self._pending, change][-MOST_PENDING:]
-
-        await self._kept(lambda: self._change_file(change), in_memory)
+        await self._kept(lambda: self._change_file(change), lambda: self._change_memory(change))
 
     async def aclose(self) -> None:
         with _in_use:
@@ -191,20 +179,6 @@ class SqliteStore:
         with _in_use:
             self._disconnect()  # the file may be another one when we come back
         self._say(trouble)
-
-    def _say(self, trouble: str | None) -> None:
-        if trouble != self.trouble:
-            self.trouble = trouble
-            if self._telemetry is not None:
-                self._telemetry.tell("store", store=self.kind, trouble=trouble)
-
-    def _update_memory(self, identity: str, change: Callable[[Circuit], tuple[Circuit, T]]) -> T:
-        version, circuit = self._known.get(identity, (0, CLOSED))
-        changed, result = change(circuit)
-        self._known[identity] = (version, changed)
-        if changed != circuit:
-            self._unwritten.add(identity)
-        return result
 
     def _update_file(self, identity: str, change: Callable[[Circuit], tuple[Circuit, T]]) -> T:
         while True:  # ends: each turn lost was a change won by somebody else

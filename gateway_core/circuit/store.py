@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Protocol, TypeVar
 
+from ..telemetry import Telemetry
 from .machine import CLOSED, Circuit
 
 T = TypeVar("T")
+MOST_PENDING = 16
 
 
 class CircuitStore(Protocol):
@@ -54,3 +56,38 @@ class MemoryStore:
 
     async def aclose(self) -> None:
         return
+
+
+class Shared:
+    """What stores with a place outside this process have in common: the copy from which they go on without it."""
+
+    kind: str
+
+    def __init__(self, telemetry: Telemetry | None) -> None:
+        self.trouble: str | None = None
+        self._telemetry = telemetry
+        self._known: dict[str, tuple[int, Circuit]] = {}  # version in the place (0: not there), circuit
+        self._unwritten: set[str] = set()
+        self._pending: list[Callable[[Circuit], Circuit]] = []  # changes to all, made while the place was away
+
+    def _say(self, trouble: str | None) -> None:
+        if trouble != self.trouble:
+            self.trouble = trouble
+            if self._telemetry is not None:
+                self._telemetry.tell("store", store=self.kind, trouble=trouble)
+
+    def _read_memory(self, identity: str) -> Circuit:
+        return self._known.get(identity, (0, CLOSED))[1]
+
+    def _update_memory(self, identity: str, change: Callable[[Circuit], tuple[Circuit, T]]) -> T:
+        version, circuit = self._known.get(identity, (0, CLOSED))
+        changed, result = change(circuit)
+        self._known[identity] = (version, changed)
+        if changed != circuit:
+            self._unwritten.add(identity)
+        return result
+
+    def _change_memory(self, change: Callable[[Circuit], Circuit]) -> None:
+        for identity in list(self._known):
+            self._update_memory(identity, lambda circuit: (change(circuit), None))
+        self._pending = [*self._pending, change][-MOST_PENDING:]
