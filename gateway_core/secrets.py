@@ -15,6 +15,7 @@ import secrets as entropy
 import stat
 import tempfile
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import NoReturn, Protocol
 from urllib.parse import urlsplit
@@ -97,15 +98,23 @@ class RedactingFilter(logging.Filter):
     """For a handler: strikes secrets out of the message, its arguments and its traceback."""
 
     def filter(self, record: logging.LogRecord) -> bool:
-        record.msg, record.args = redact(record.getMessage()), None
-        if record.exc_info and not record.exc_text:
-            record.exc_text = logging.Formatter().formatException(record.exc_info)
-        if record.exc_text:
-            record.exc_text = redact(record.exc_text)
+        # A call whose arguments do not fit its words keeps the words alone: the arguments are what nobody has read.
+        record.msg, record.args = _shown(record.getMessage, lambda: record.msg), None
+        said, raised = record.exc_text, record.exc_info
+        if said or raised:
+            record.exc_text = _shown(lambda: said or logging.Formatter().formatException(raised))  # type: ignore[arg-type]
             record.exc_info = None
         if record.stack_info:
             record.stack_info = redact(record.stack_info)
         return True
+
+
+def _shown(*ways: Callable[[], object]) -> str:
+    """What the first of `ways` that works gives, without secrets. Never raises: whoever logs is not to pay for it."""
+    for way in ways:
+        with contextlib.suppress(Exception):
+            return redact(str(way()))
+    return "[cannot be shown]"
 
 
 # Files of our own

@@ -69,6 +69,32 @@ def test_every_log_line_and_traceback_is_struck_out_by_value():
     assert redact(f"Bearer {MARKER}") == "Bearer [secret]"
 
 
+class Unspeakable:
+    def __str__(self):
+        raise RuntimeError(MARKER)
+
+
+@pytest.mark.parametrize(
+    ("message", "arguments", "told"),
+    [
+        pytest.param("a %s %s", (MARKER,), "a %s %s", id="too few arguments"),
+        pytest.param(f"%d by {MARKER}", ("x",), "%d by [secret]", id="another type"),
+        pytest.param("%s", (Unspeakable(),), "%s", id="an argument that cannot be shown"),
+        pytest.param(Unspeakable(), (), "[cannot be shown]", id="nothing that can be shown"),
+    ],
+)
+def test_a_malformed_log_call_of_a_library_is_told_and_never_raises(message, arguments, told):
+    Secret(MARKER)
+    out = io.StringIO()
+    handler = logging.StreamHandler(out)
+    handler.addFilter(RedactingFilter())
+    log = logging.Logger("somebody")
+    log.addHandler(handler)
+    log.warning(message, *arguments)
+    log.warning("whole", exc_info=(MARKER,))
+    assert out.getvalue().splitlines() == [told, "whole", "[cannot be shown]"]
+
+
 @posix
 def test_our_files_are_private_and_repaired(tmp_path):
     folder = tmp_path / "state"
