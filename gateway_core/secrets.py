@@ -121,10 +121,23 @@ def _shown(*ways: Callable[[], object]) -> str:
 
 
 def private_folder(path: Path) -> Path:
-    """`path`, made if need be; nobody else may look into it."""
+    """`path`, made if need be; nobody else may look into it, unless it is more than ours."""
     path.mkdir(mode=0o700, parents=True, exist_ok=True)
-    _repair(path, 0o700)
+    if _is_ours_alone(path):
+        _repair(path, 0o700)
     return path
+
+
+def _is_ours_alone(folder: Path) -> bool:
+    """A home, a working folder, or a shared one such as /tmp is not ours to close, though a user may name it."""
+    if folder.stat().st_mode & stat.S_ISVTX:
+        return False
+    shared = set[Path]()
+    for find in (Path.home, Path.cwd):
+        with contextlib.suppress(OSError, RuntimeError):  # there may be none
+            own = find().resolve()
+            shared |= {own, *own.parents}
+    return folder.resolve() not in shared
 
 
 def write_private(path: Path, content: bytes) -> None:
@@ -157,9 +170,8 @@ def _repair(path: Path, mode: int) -> None:
     if os.name == "nt":
         return  # the profile folder is private by its access list
     found = path.lstat()
-    shared = found.st_mode & stat.S_ISVTX or path == Path.home()
     linked = stat.S_ISLNK(found.st_mode)  # what it leads to may be another program's
-    if stat.S_IMODE(found.st_mode) & 0o077 and found.st_uid == os.geteuid() and not (shared or linked):
+    if found.st_mode & 0o077 and found.st_uid == os.geteuid() and not linked:
         path.chmod(mode)
 
 
