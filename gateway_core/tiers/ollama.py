@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
-from contextlib import aclosing
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -250,20 +250,25 @@ class OllamaTier(TierDefaults):
             return look
         if not afresh and 0 <= self._clock.span() - self._silent_at < SILENT_FOR:
             raise self._silent()
-        try:
-            async with asyncio.timeout(within), self._looking:
-                if not afresh and (look := self._recent_look()):
-                    return look  # somebody else has just looked
-                tags = await self._get("/api/tags")
-                version = await self._get("/api/version")
-        except TimeoutError:
-            self._silent_at = self._clock.span()
-            raise self._silent() from None
+        async with self._or_silent(within), self._looking:
+            if not afresh and (look := self._recent_look()):
+                return look  # somebody else has just looked
+            tags = await self._get("/api/tags")
+            version = await self._get("/api/version")
         models = tuple(filter(None, map(InstalledModel.from_tag, _objects(tags.get("models")))))
         if local_models.are_of_a_gateway(model.name for model in models):
             raise itself(self.base_url, "OLLAMA_BASE_URL")
         self._look = _Look(self._clock.span(), models, version.get("version"))
         return self._look
+
+    @asynccontextmanager
+    async def _or_silent(self, within: float) -> AsyncGenerator[None, None]:
+        try:
+            async with asyncio.timeout(within):
+                yield
+        except TimeoutError:
+            self._silent_at = self._clock.span()
+            raise self._silent() from None
 
     def _silent(self) -> TierUnreachable:
         told = f"Ollama does not answer at {self.base_url}"
@@ -274,17 +279,17 @@ class OllamaTier(TierDefaults):
         return look if look is not None and 0 <= self._clock.span() - look.at < LOOKS_LAST else None
 
     async def _facts_of(self, model: InstalledModel) -> ModelFacts:
+        """What is kept for good comes from a reply alone: a window guessed meanwhile would make Ollama load the model
+        anew at each change, and a model that runs in a cloud would not be known as one."""
         key = (model.name, model.digest)
         if key not in self._facts:
             try:
-                async with asyncio.timeout(self._look_within):
+                async with self._or_silent(self._look_within):
                     shown = await self._post("/api/show", {"model": model.name})
             except TierFailed as failed:
                 if failed.reason is not Reason.UPSTREAM_ERROR:
                     raise
                 shown = {}  # old or odd: the window alone is known
-            except TimeoutError:
-                shown = {}
             if shown.get("remote_host") or shown.get("remote_model"):
                 refused = local_models.refused_as_cloud(model.name)
                 raise TierUnavailable(TIER, refused.detail, reason=refused.reason, cure=refused.cure)
