@@ -23,7 +23,7 @@ from .http import Http, Reply, open_stream
 from .local_chat import itself
 from .local_models import Choice, InstalledModel
 from .local_queue import FRESH, LocalQueue
-from .ollama_wire import TIER, ModelFacts, answer, chat_body, error_words, failure, load_body
+from .ollama_wire import TIER, ModelFacts, answer, chat_body, load_body, refusal
 from .openai_wire import as_bytes
 from .token_estimate import estimated_tokens, fitting_chars, overflow
 from .vectors import LONGEST_REPLY, Embedded, embedded_of
@@ -185,7 +185,7 @@ class OllamaTier(TierDefaults):
         )
         async with open_stream(self._client, request, call, tier=TIER, billed=False, is_local=True) as reply:
             if reply.status != 200:
-                raise failure(reply.status, error_words(await reply.error_text()), prompt, window)
+                raise refusal(reply.status, await reply.error_text(), prompt, window)
             async with aclosing(answer(reply.parts(), prompt, window)) as chunks:
                 async for chunk in chunks:
                     yield chunk
@@ -346,7 +346,7 @@ class OllamaTier(TierDefaults):
         if reply.status != 200 and path == "/api/version":
             return {}  # servers that only speak like Ollama may not have it
         if reply.status != 200:
-            raise failure(reply.status, error_words(await reply.error_text()), _NOTHING, 0)
+            raise refusal(reply.status, await reply.error_text(), _NOTHING, 0)
         found = await reply.json(LONGEST_REPLY if path == "/api/embed" else LOOK_LIMIT)
         if not isinstance(found, dict) or (path == "/api/tags" and "models" not in found):
             raise self._not_ollama()

@@ -270,13 +270,25 @@ async def test_a_server_without_a_version_still_answers(make_tier, ollama):
     assert (await answer_of(make_tier()))[0] == DEFAULT_ANSWER
 
 
-async def test_the_host_guard_is_explained(make_tier, ollama):
-    ollama.script(free="host_refused")
+@pytest.mark.parametrize(
+    ("fault", "reason", "cure"),
+    [
+        pytest.param("host_refused", Reason.FORBIDDEN, "127.0.0.1:11434", id="the host guard: an empty 403"),
+        pytest.param("cloud_disabled", Reason.CLOUD_MODEL, "installed here", id="its clouds are switched off"),
+        pytest.param("cloud_unauthorized", Reason.CLOUD_MODEL, "installed here", id="its cloud wants a sign-in"),
+        pytest.param("status_401", Reason.UNAUTHORIZED, "Ollama itself listens", id="a 401 without a way to sign in"),
+        pytest.param("html_error:401", Reason.UNAUTHORIZED, "Ollama itself listens", id="a 401 with a page"),
+        pytest.param("html_error:403", Reason.FORBIDDEN, "Ollama itself listens", id="a 403 with a page"),
+    ],
+)
+@pytest.mark.parametrize("path", ["/api/show", "/api/chat"])
+async def test_who_refuses_access_is_told_by_the_reply(make_tier, ollama, fault, reason, cure, path):
+    ollama.script(f"{fault}@{path}")
 
     with pytest.raises(TierUnavailable) as failure:
         await answer_of(make_tier())
 
-    assert failure.value.reason is Reason.FORBIDDEN
+    assert (failure.value.reason, cure in failure.value.cure) == (reason, True)
 
 
 # Which model
