@@ -95,7 +95,7 @@ class OllamaTier(TierDefaults):
         self._check_against_old_server(prompt, facts.window)
         if prompt.passthrough.get("tools") and facts.capabilities and not facts.can_call_tools:
             raise TierUnavailable(TIER, f"{model.name} cannot call tools", reason=Reason.UNSUPPORTED)
-        async with self._queue.turn(TIER) as before:
+        async with self._queue.turn(TIER, call.in_line) as before:
             call.sent()  # a cold model loads before its first word; standing in line is no fault of its own
             notes = [*choice.notes, *([f"waited for {before} other questions"] if before else [])]
             has_text = False
