@@ -30,7 +30,7 @@ from .settings import Settings
 from .standing import CircuitStatus, Health, Status, TierStatus, circuit_status
 from .telemetry import Happening, Telemetry
 from .tiers.base import Tier
-from .types import Answer, Backend, Done, Embeddings, Event, Message, OnInterrupt, Progress, Prompt, Reason
+from .types import Answer, Backend, Done, Embeddings, Event, InLine, Message, OnInterrupt, Progress, Prompt, Reason
 
 if TYPE_CHECKING:
     from .connectivity import ConnectivityGate
@@ -221,6 +221,7 @@ class Gateway:
         max_context_chars: int | None = None,
         passthrough: Mapping[str, Any] | None = None,
         progress: Progress | None = None,
+        in_line: InLine = lambda before: None,
         whole: bool = False,
         id: str | None = None,
         traceparent: str | None = None,
@@ -230,8 +231,9 @@ class Gateway:
         `documents` are answered from (texts, files as `Upload` or path; `progress` hears of each file); `messages`
         are earlier turns, or with the prompt `None` the whole conversation, which may hold content parts and tool
         calls and is asked as it stands; `tier` pins one backend (no failover then); `deadline_s` is for all tiers
-        together; `whole` is for callers that show nothing before the end; `traceparent` (W3C Trace Context) is the
-        caller's span, for traces that are exported (`AI_GATEWAY_OTEL`); no provider ever sees it.
+        together; `in_line` hears how many stand before it in the line for a local model; `whole` is for callers that
+        show nothing before the end; `traceparent` (W3C Trace Context) is the caller's span, for traces that are
+        exported (`AI_GATEWAY_OTEL`); no provider ever sees it.
         Raises `PromptRefused`, `AllTiersFailed` or `AnswerInterrupted`.
         """
         only_local = self._checked(tier, local_only)
@@ -274,6 +276,7 @@ class Gateway:
                 whole=whole,
                 begun=account.begun,
                 told=account.attempts,
+                in_line=in_line,
             )
             async with aclosing(self.router.stream(ask)) as events:
                 async for event in events:

@@ -15,6 +15,7 @@ import secrets as entropy
 import stat
 import tempfile
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import NoReturn, Protocol
 from urllib.parse import urlsplit
@@ -97,25 +98,46 @@ class RedactingFilter(logging.Filter):
     """For a handler: strikes secrets out of the message, its arguments and its traceback."""
 
     def filter(self, record: logging.LogRecord) -> bool:
-        record.msg, record.args = redact(record.getMessage()), None
-        if record.exc_info and not record.exc_text:
-            record.exc_text = logging.Formatter().formatException(record.exc_info)
-        if record.exc_text:
-            record.exc_text = redact(record.exc_text)
+        # A call whose arguments do not fit its words keeps the words alone: the arguments are what nobody has read.
+        record.msg, record.args = _shown(record.getMessage, lambda: record.msg), None
+        said, raised = record.exc_text, record.exc_info
+        if said or raised:
+            record.exc_text = _shown(lambda: said or logging.Formatter().formatException(raised))  # type: ignore[arg-type]
             record.exc_info = None
         if record.stack_info:
             record.stack_info = redact(record.stack_info)
         return True
 
 
+def _shown(*ways: Callable[[], object]) -> str:
+    """What the first of `ways` that works gives, without secrets. Never raises: whoever logs is not to pay for it."""
+    for way in ways:
+        with contextlib.suppress(Exception):
+            return redact(str(way()))
+    return "[cannot be shown]"
+
+
 # Files of our own
 
 
 def private_folder(path: Path) -> Path:
-    """`path`, made if need be; nobody else may look into it."""
+    """`path`, made if need be; nobody else may look into it, unless it is more than ours."""
     path.mkdir(mode=0o700, parents=True, exist_ok=True)
-    _repair(path, 0o700)
+    if _is_ours_alone(path):
+        _repair(path, 0o700)
     return path
+
+
+def _is_ours_alone(folder: Path) -> bool:
+    """A home, a working folder, or a shared one such as /tmp is not ours to close, though a user may name it."""
+    if folder.stat().st_mode & stat.S_ISVTX:
+        return False
+    shared = set[Path]()
+    for find in (Path.home, Path.cwd):
+        with contextlib.suppress(OSError, RuntimeError):  # there may be none
+            own = find().resolve()
+            shared |= {own, *own.parents}
+    return folder.resolve() not in shared
 
 
 def write_private(path: Path, content: bytes) -> None:
@@ -148,9 +170,8 @@ def _repair(path: Path, mode: int) -> None:
     if os.name == "nt":
         return  # the profile folder is private by its access list
     found = path.lstat()
-    shared = found.st_mode & stat.S_ISVTX or path == Path.home()
     linked = stat.S_ISLNK(found.st_mode)  # what it leads to may be another program's
-    if stat.S_IMODE(found.st_mode) & 0o077 and found.st_uid == os.geteuid() and not (shared or linked):
+    if found.st_mode & 0o077 and found.st_uid == os.geteuid() and not linked:
         path.chmod(mode)
 
 

@@ -161,6 +161,7 @@ class Upload:
 
 
 Progress = Callable[[int, int, str], None]  # files read, of how many, the name of the one just read
+InLine = Callable[[int], None]  # how many stand before a question in the line for a local model; 0: its turn has come
 
 
 @dataclass(frozen=True, slots=True)

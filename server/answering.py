@@ -81,7 +81,7 @@ class Answering(Produced):
         try:
             async with (
                 Attention(receive, self._closing) as attention,
-                aclosing(self._gateway.stream(self._prompt, **self._options)) as events,
+                aclosing(self._gateway.stream(self._prompt, in_line=voice.stand, **self._options)) as events,
             ):
                 voice.on_standstill = attention.give_up
                 try:
@@ -125,13 +125,14 @@ class _Voice:
     told to `on_standstill`.
     """
 
-    def __init__(self, send: Send, media_type: str, headers: Mapping[str, str], idle: bytes) -> None:
+    def __init__(self, send: Send, media_type: str, headers: Mapping[str, str], idle: Callable[[int], bytes]) -> None:
         self.has_begun = False
         self.on_standstill: Callable[[], None] = _nothing
         self._send = send
         self._headers = [(name.encode(), value.encode()) for name, value in headers.items()]
         self._headers.append((b"content-type", media_type.encode()))
         self._idle = idle
+        self._before = 0  # those that stand before it in line
         self._one_at_a_time = asyncio.Lock()
         self._loop = asyncio.get_running_loop()
         self._said_at = self._loop.time()
@@ -142,6 +143,10 @@ class _Voice:
         """The tier, for the head if it has not left yet."""
         if not self.has_begun:
             self._headers.append((BACKEND_HEADER.encode(), backend.encode()))
+
+    def stand(self, before: int) -> None:
+        """Its place in the line for a local model."""
+        self._before = before
 
     async def say(self, part: bytes, *, is_last: bool = False) -> None:
         async with self._one_at_a_time:
@@ -173,7 +178,7 @@ class _Voice:
             if self._loop.time() - self._said_at > LONGEST_STANDSTILL:
                 self.on_standstill()
         else:
-            self._pulse = self._loop.create_task(self.say(self._idle))
+            self._pulse = self._loop.create_task(self.say(self._idle(self._before)))
         self._timer = self._loop.call_later(SECONDS_BETWEEN_COMMENTS, self._tick)
 
 

@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Protocol
 from gateway_core import Answer, Delta, Done, Event, Meta, SegmentStarted, reply_of
 
 from .problems import MEDIA_TYPE
-from .wire import dump, sse
+from .wire import dump, sse, still_working
 
 EVENT_STREAM = "text/event-stream"
 
@@ -17,8 +17,8 @@ EVENT_STREAM = "text/event-stream"
 class Dialect(Protocol):
     """One answer on its way to one client; may remember what it has said.
 
-    `idle` is said while nothing happens, and may be empty. `breaks_off`: after an error in a stream the connection
-    is cut, so that no reader takes the partial text for a whole one.
+    `breaks_off`: after an error in a stream the connection is cut, so that no reader takes the partial text for a
+    whole one.
     """
 
     @property
@@ -26,9 +26,6 @@ class Dialect(Protocol):
 
     @property
     def refusal_type(self) -> str: ...
-
-    @property
-    def idle(self) -> bytes: ...
 
     @property
     def breaks_off(self) -> bool: ...
@@ -39,6 +36,10 @@ class Dialect(Protocol):
 
     def event(self, event: Event) -> bytes:
         """What is said of one event of the stream; may be nothing."""
+        ...
+
+    def idle(self, before: int) -> bytes:
+        """What is said while nothing happens; `before`: those that stand before it in the line for a local model."""
         ...
 
     def broken(self, problem: Mapping[str, Any]) -> bytes:
@@ -64,7 +65,6 @@ class Plain:
 
     stream_type: ClassVar[str] = EVENT_STREAM
     refusal_type: ClassVar[str] = MEDIA_TYPE
-    idle: ClassVar[bytes] = b": still working\n\n"
     breaks_off: ClassVar[bool] = False
 
     def whole(self, answer: Answer) -> bytes:
@@ -93,6 +93,9 @@ class Plain:
                 answer = event.answer  # an empty answer has had no first text, and so no first event
                 meta = b"" if self.has_begun else self._meta(answer.id, answer.backend, answer.state)
                 return meta + sse(b"done", self.whole(answer))
+
+    def idle(self, before: int) -> bytes:
+        return still_working(before)
 
     def broken(self, problem: Mapping[str, Any]) -> bytes:
         return sse(b"error", dump({name: value for name, value in problem.items() if name != "partial"}))

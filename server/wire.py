@@ -31,6 +31,11 @@ def _mended(text: str) -> str:
     return json.dumps(json.loads(text), ensure_ascii=False).encode("utf-8", "replace").decode()
 
 
+def still_working(before: int) -> bytes:
+    """A comment of an event stream; `before`: those that stand before it in the line for a local model."""
+    return b": waiting for the local model, %d before this one\n\n" % before if before else b": still working\n\n"
+
+
 def sse(event: bytes, data: bytes) -> bytes:
     """One server-sent event."""
     return b"event: %b\ndata: %b\n\n" % (event, data)

@@ -6,27 +6,24 @@ import os
 import time
 from pathlib import Path
 
+from ..secrets import private_folder
+
 COMPANIONS = ("", "-wal", "-shm")  # SQLite's own files beside the database
 
 FileId = tuple[int, int]
 
 
 def make_private(path: Path) -> None:
-    """Make the folder (0700) and the file (0600) if they are missing, and close them to others if they are open.
+    """Make the folder (0700) and the file (0600) if they are missing; close those of ours to others if they are open.
 
     Raises `OSError`. The file is never opened when it exists: closing any descriptor of it would drop the locks
     that another connection of this process holds.
     """
-    folder = path.parent
-    try:
-        folder.mkdir(parents=True, mode=0o700)
-    except FileExistsError:
-        if _is_ours_alone(folder):
-            _close_to_others(folder, 0o700)
+    private_folder(path.parent)
     try:
         os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
     except FileExistsError:
-        _close_to_others(path, 0o600)
+        _close_to_others(path)
 
 
 def file_id(path: Path) -> FileId | None:
@@ -55,17 +52,9 @@ def set_aside(path: Path, damaged: FileId) -> Path | None:
     return kept
 
 
-def _close_to_others(path: Path, mode: int) -> None:
+def _close_to_others(path: Path) -> None:
     if os.name != "posix":
         return
     found = path.stat()
     if found.st_uid == os.geteuid() and found.st_mode & 0o077:
-        path.chmod(mode)
-
-
-def _is_ours_alone(folder: Path) -> bool:
-    """A home, a working folder, or a shared one such as /tmp is not ours to close, though a user may name it."""
-    if folder.stat().st_mode & 0o1000:
-        return False
-    shared = {place for own in (Path.home(), Path.cwd()) for place in (own, *own.parents)}
-    return folder.resolve() not in shared
+        path.chmod(0o600)

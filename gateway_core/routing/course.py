@@ -8,7 +8,19 @@ from typing import Any
 
 from ..account import facts_of
 from ..deadline import Deadline
-from ..types import Answer, Attempt, AttemptOutcome, Delta, OnInterrupt, Prompt, Reason, Segment, SegmentStarted, Usage
+from ..types import (
+    Answer,
+    Attempt,
+    AttemptOutcome,
+    Delta,
+    InLine,
+    OnInterrupt,
+    Prompt,
+    Reason,
+    Segment,
+    SegmentStarted,
+    Usage,
+)
 from .splice import tokens_in
 
 
@@ -29,6 +41,7 @@ class Ask:
     whole: bool = False
     begun: float | None = None
     told: list[Mapping[str, Any]] = field(default_factory=list)
+    in_line: InLine = lambda before: None
 
     @property
     def after_a_cut(self) -> OnInterrupt:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
 
 from ..deadline import Deadline
-from ..types import Chunk, Prompt, Reason
+from ..types import Chunk, InLine, Prompt, Reason
 from .vectors import Embedded
 
 
@@ -30,13 +30,14 @@ class Call:
 
     The tier says `sent()` as soon as the whole request has left for the provider: from then on it may have been
     billed, and the wait for the first event begins. Until then the router allows `connect_timeout` seconds.
-    `asked` is filled in by the tier as far as it knows.
+    `asked` is filled in by the tier as far as it knows. `in_line` hears of the place while it stands in line here.
     """
 
     deadline: Deadline
     connect_timeout: float
     sent: Callable[[], None]
     asked: Asked = field(default_factory=Asked)
+    in_line: InLine = lambda before: None
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,6 +24,7 @@ from .base import Call, Missing, TierDefaults, TierInfo
 from .complaints import Complaint, Cures, Kind, complaint_of, failure_from, failure_in_stream
 from .http import Client, Http, Reply, open_stream, portal, retry_after
 from .lessons import Lessons, choose_instead
+from .login_page import PAGES
 from .openai_wire import as_bytes, chat_body, droppable, read_chat
 from .providers import Provider, load_providers
 from .vectors import CLOUD_MODELS, LONGEST_REPLY, Embedded, embedded_of
@@ -136,6 +137,8 @@ class CloudTier(TierDefaults):
         )
         async with open_stream(client, request, call, tier=self.backend) as reply:
             if reply.status >= 400:
+                if (page := self._in_the_way(reply)) is not None:
+                    raise page
                 wait = retry_after(reply.headers, self._clock.wall())
                 complaint = complaint_of(reply.status, await reply.error_text(), wait)
                 asked = Prompt(tuple(Message("user", text) for text in texts))
@@ -229,13 +232,18 @@ class CloudTier(TierDefaults):
             address="check CLOUD_BASE_URL",
         )
 
+    def _in_the_way(self, reply: Reply) -> TierFailed | None:
+        """A page of a network or proxy instead of a complaint: a provider refuses keys and requests in JSON."""
+        if reply.content_type not in PAGES or reply.status >= 500 or reply.status in (402, 429):
+            return None
+        told = portal(self.backend)
+        return TierBroken(self.backend, told.detail, reason=Reason.PORTAL, cure=told.cure)
+
     async def _failure(self, reply: Reply, body: Mapping[str, Any], prompt: Prompt, call: Call) -> GatewayError:
+        if (page := self._in_the_way(reply)) is not None:
+            return page
         wait = retry_after(reply.headers, self._clock.wall())
-        text = await reply.error_text()
-        if reply.content_type == "text/html" and reply.status < 500 and reply.status not in (401, 402, 429):
-            told = portal(self.backend)
-            return TierBroken(self.backend, told.detail, reason=Reason.PORTAL, cure=told.cure)
-        complaint = complaint_of(reply.status, text, wait)
+        complaint = complaint_of(reply.status, await reply.error_text(), wait)
         failure = failure_from(self.backend, complaint, self._cures(), prompt=prompt, billed=reply.status >= 500)
         mended = await self._mend(complaint, body, prompt, call)
         if mended and isinstance(failure, TierFailed):

@@ -92,7 +92,7 @@ class EmbeddedTier(TierDefaults):
         if missing is not None or file is None:
             why = missing or Missing("no model file is installed", INSTALL, Reason.MODEL_MISSING)
             raise TierUnavailable(TIER, why.why, reason=why.reason, cure=why.cure)
-        async with self._queue.turn(TIER) as before:
+        async with self._queue.turn(TIER, call.in_line) as before:
             call.sent()  # a cold model loads before its first word; standing in line is no fault of its own
             notes = self._substitution(prompt, file) + ([f"waited for {before} other questions"] if before else [])
             engine = await self._engine_for(file)

@@ -126,7 +126,7 @@ class LocalOpenAITier(TierDefaults):
             look.listing.window(model),
             Cures(key="Set LOCAL_API_KEY.", model=f"Load {model} there, or set LOCAL_MODEL.", address=START),
         )
-        async with self._queue.turn(TIER) as before:
+        async with self._queue.turn(TIER, call.in_line) as before:
             call.sent()  # a cold model loads before its first word; standing in line is no fault of its own
             notes += [f"waited for {before} other questions"] if before else []
             try:

@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 
 from ..errors import TierUnavailable
-from ..types import Reason
+from ..types import InLine, Reason
 
 # As many as may come at once when the network goes away; whoever waits too long is told at the deadline.
 LONGEST_LINE = 100
@@ -22,11 +22,18 @@ class LocalQueue:
     def __init__(self, at_once: int = 1, longest: int = LONGEST_LINE) -> None:
         self._slots = asyncio.Semaphore(at_once)
         self._longest = longest
-        self.waiting = 0
+        self._line: dict[object, InLine] = {}  # in the order of asking
+
+    @property
+    def waiting(self) -> int:
+        return len(self._line)
 
     @asynccontextmanager
-    async def turn(self, tier: str) -> AsyncGenerator[int, None]:
-        """Wait for a turn and hold it; gives the number of those that stood before. Leaving the line is free."""
+    async def turn(self, tier: str, in_line: InLine = lambda before: None) -> AsyncGenerator[int, None]:
+        """Wait for a turn and hold it; gives the number of those that stood before. Leaving the line is free.
+
+        `in_line` hears that number whenever it changes: those that wait before, and the one being answered.
+        """
         before = self.waiting
         if self._slots.locked():
             if before >= self._longest:
@@ -38,11 +45,16 @@ class LocalQueue:
                     wait=5.0,
                 )
             before += 1  # the one being answered
-        self.waiting += 1
+            in_line(before)
+        place = object()
+        self._line[place] = in_line
         try:
             await self._slots.acquire()
         finally:
-            self.waiting -= 1
+            del self._line[place]
+            in_line(0)
+            for number, other in enumerate(self._line.values()):
+                other(number + 1)
         try:
             yield before
         finally:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
-from contextlib import aclosing
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -23,7 +23,7 @@ from .http import Http, Reply, open_stream
 from .local_chat import itself
 from .local_models import Choice, InstalledModel
 from .local_queue import FRESH, LocalQueue
-from .ollama_wire import TIER, ModelFacts, answer, chat_body, error_words, failure, load_body
+from .ollama_wire import TIER, ModelFacts, answer, chat_body, load_body, refusal
 from .openai_wire import as_bytes
 from .token_estimate import estimated_tokens, fitting_chars, overflow
 from .vectors import LONGEST_REPLY, Embedded, embedded_of
@@ -95,7 +95,7 @@ class OllamaTier(TierDefaults):
         self._check_against_old_server(prompt, facts.window)
         if prompt.passthrough.get("tools") and facts.capabilities and not facts.can_call_tools:
             raise TierUnavailable(TIER, f"{model.name} cannot call tools", reason=Reason.UNSUPPORTED)
-        async with self._queue.turn(TIER) as before:
+        async with self._queue.turn(TIER, call.in_line) as before:
             call.sent()  # a cold model loads before its first word; standing in line is no fault of its own
             notes = [*choice.notes, *([f"waited for {before} other questions"] if before else [])]
             has_text = False
@@ -185,7 +185,7 @@ class OllamaTier(TierDefaults):
         )
         async with open_stream(self._client, request, call, tier=TIER, billed=False, is_local=True) as reply:
             if reply.status != 200:
-                raise failure(reply.status, error_words(await reply.error_text()), prompt, window)
+                raise refusal(reply.status, await reply.error_text(), prompt, window)
             async with aclosing(answer(reply.parts(), prompt, window)) as chunks:
                 async for chunk in chunks:
                     yield chunk
@@ -250,20 +250,25 @@ class OllamaTier(TierDefaults):
             return look
         if not afresh and 0 <= self._clock.span() - self._silent_at < SILENT_FOR:
             raise self._silent()
-        try:
-            async with asyncio.timeout(within), self._looking:
-                if not afresh and (look := self._recent_look()):
-                    return look  # somebody else has just looked
-                tags = await self._get("/api/tags")
-                version = await self._get("/api/version")
-        except TimeoutError:
-            self._silent_at = self._clock.span()
-            raise self._silent() from None
+        async with self._or_silent(within), self._looking:
+            if not afresh and (look := self._recent_look()):
+                return look  # somebody else has just looked
+            tags = await self._get("/api/tags")
+            version = await self._get("/api/version")
         models = tuple(filter(None, map(InstalledModel.from_tag, _objects(tags.get("models")))))
         if local_models.are_of_a_gateway(model.name for model in models):
             raise itself(self.base_url, "OLLAMA_BASE_URL")
         self._look = _Look(self._clock.span(), models, version.get("version"))
         return self._look
+
+    @asynccontextmanager
+    async def _or_silent(self, within: float) -> AsyncGenerator[None, None]:
+        try:
+            async with asyncio.timeout(within):
+                yield
+        except TimeoutError:
+            self._silent_at = self._clock.span()
+            raise self._silent() from None
 
     def _silent(self) -> TierUnreachable:
         told = f"Ollama does not answer at {self.base_url}"
@@ -274,17 +279,17 @@ class OllamaTier(TierDefaults):
         return look if look is not None and 0 <= self._clock.span() - look.at < LOOKS_LAST else None
 
     async def _facts_of(self, model: InstalledModel) -> ModelFacts:
+        """What is kept for good comes from a reply alone: a window guessed meanwhile would make Ollama load the model
+        anew at each change, and a model that runs in a cloud would not be known as one."""
         key = (model.name, model.digest)
         if key not in self._facts:
             try:
-                async with asyncio.timeout(self._look_within):
+                async with self._or_silent(self._look_within):
                     shown = await self._post("/api/show", {"model": model.name})
             except TierFailed as failed:
                 if failed.reason is not Reason.UPSTREAM_ERROR:
                     raise
                 shown = {}  # old or odd: the window alone is known
-            except TimeoutError:
-                shown = {}
             if shown.get("remote_host") or shown.get("remote_model"):
                 refused = local_models.refused_as_cloud(model.name)
                 raise TierUnavailable(TIER, refused.detail, reason=refused.reason, cure=refused.cure)
@@ -341,7 +346,7 @@ class OllamaTier(TierDefaults):
         if reply.status != 200 and path == "/api/version":
             return {}  # servers that only speak like Ollama may not have it
         if reply.status != 200:
-            raise failure(reply.status, error_words(await reply.error_text()), _NOTHING, 0)
+            raise refusal(reply.status, await reply.error_text(), _NOTHING, 0)
         found = await reply.json(LONGEST_REPLY if path == "/api/embed" else LOOK_LIMIT)
         if not isinstance(found, dict) or (path == "/api/tags" and "models" not in found):
             raise self._not_ollama()

@@ -204,6 +204,22 @@ def _cut_in_silence(line: Mapping[str, Any], prompt: Prompt, window: int) -> str
 # Errors
 
 
+def refusal(status: int, body: str, prompt: Prompt, window: int) -> TierFailed:
+    """What an error reply means. Words of Ollama come as JSON; others are of something that stands before it."""
+    try:
+        found = json.loads(body)
+    except (ValueError, RecursionError):
+        found = None
+    told = found if isinstance(found, dict) else {}
+    if status == 401:
+        return _sign_in() if told.get("signin_url") else _stranger(status, Reason.UNAUTHORIZED)
+    if status == 403 and "error" in told:
+        return _cloud_is_off()
+    if status == 403:
+        return _stranger(status, Reason.FORBIDDEN) if body.strip() else _host_guard()
+    return failure(status, _words(told.get("error", body)), prompt, window)
+
+
 def failure(status: int, words: str, prompt: Prompt, window: int) -> TierFailed:
     """What an error of `/api/chat` means. Ollama's words decide where the status does not; none of them is shown."""
     if _CONTEXT.search(words):
@@ -244,7 +260,7 @@ def _unknown(status: int) -> TierFailed:
     return TierBroken(TIER, f"Ollama reported an error ({status})", reason=Reason.UPSTREAM_ERROR)
 
 
-def _host_guard(status: int) -> TierFailed:
+def _host_guard() -> TierFailed:
     return TierUnavailable(
         TIER,
         "Ollama refuses requests under this host name (403)",
@@ -253,12 +269,30 @@ def _host_guard(status: int) -> TierFailed:
     )
 
 
-def _sign_in(status: int) -> TierFailed:
+def _cloud_is_off() -> TierFailed:
+    return TierUnavailable(
+        TIER,
+        "the model runs in a cloud, which is switched off in Ollama",
+        reason=Reason.CLOUD_MODEL,
+        cure="Choose a model that is installed here.",
+    )
+
+
+def _sign_in() -> TierFailed:
     return TierUnavailable(
         TIER,
         "the model wants a sign-in: it runs in a cloud",
         reason=Reason.CLOUD_MODEL,
         cure="Choose a model that is installed here.",
+    )
+
+
+def _stranger(status: int, reason: Reason) -> TierFailed:
+    return TierUnavailable(
+        TIER,
+        f"something that stands before Ollama refuses the request ({status})",
+        reason=reason,
+        cure="Set OLLAMA_BASE_URL to where Ollama itself listens; it asks for no key.",
     )
 
 
@@ -272,16 +306,7 @@ def _cloud_failed(status: int) -> TierFailed:
     return TierBroken(TIER, "a cloud model behind Ollama cannot be reached", reason=Reason.UPSTREAM_5XX)
 
 
-_BY_STATUS = {401: _sign_in, 403: _host_guard, 502: _cloud_failed, 503: _busy}
-
-
-def error_words(body: str) -> str:
-    """The `error` of a body, which may hold JSON of its own."""
-    try:
-        found = json.loads(body)
-    except (ValueError, RecursionError):
-        return body
-    return _words(found.get("error", body)) if isinstance(found, dict) else body
+_BY_STATUS = {502: _cloud_failed, 503: _busy}
 
 
 def _words(error: object) -> str:

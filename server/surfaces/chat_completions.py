@@ -21,7 +21,7 @@ from ..dialects import EVENT_STREAM, final
 from ..documentation import ACCESS_IN_OTHER_WORDS, ASKED_IN_OTHER_WORDS, body_of
 from ..problems import JSON_HEADERS, RequestRefused
 from ..service import service_of
-from ..wire import dump
+from ..wire import dump, still_working
 from .models import Wanted, offered, wanted
 from .surface import Mapped, answer, extension, message, seconds, trouble
 from .tool_calls import joined
@@ -134,7 +134,6 @@ class ChatCompletion:
 
     stream_type = EVENT_STREAM
     refusal_type = "application/json"
-    idle = b": still working\n\n"
     breaks_off = True
 
     def whole(self, answer: Answer) -> bytes:
@@ -167,6 +166,9 @@ class ChatCompletion:
                 return b""
             case Done():
                 return self._end(event.answer)
+
+    def idle(self, before: int) -> bytes:
+        return still_working(before)
 
     def broken(self, problem: Mapping[str, Any]) -> bytes:
         return b"data: " + self.refused(problem) + b"\n\n"

@@ -206,8 +206,7 @@ class OllamaAnswer:
     refusal_type = "application/json"
     breaks_off = True
 
-    @property
-    def idle(self) -> bytes:
+    def idle(self, before: int) -> bytes:
         return self._line("")  # these lines know no comments
 
     def whole(self, answer: Answer) -> bytes:

@@ -16,7 +16,7 @@ from ..bodies import MOST_TOKENS, Sent
 from ..dialects import EVENT_STREAM, final
 from ..documentation import ASKED_IN_OTHER_WORDS, body_of
 from ..problems import RequestRefused
-from ..wire import dump, sse
+from ..wire import dump, sse, still_working
 from .chat_completions import ERROR_TYPES
 from .models import Wanted, wanted
 from .surface import Mapped, a_text, an_object, answer, extension, message, seconds, trouble
@@ -125,7 +125,6 @@ class ResponsesAnswer:
 
     stream_type = EVENT_STREAM
     refusal_type = "application/json"
-    idle = b": still working\n\n"
     breaks_off = True
 
     def whole(self, answer: Answer) -> bytes:
@@ -143,6 +142,9 @@ class ResponsesAnswer:
                 return b""
             case Done():
                 return self._end(event.answer)
+
+    def idle(self, before: int) -> bytes:
+        return still_working(before)
 
     def broken(self, problem: Mapping[str, Any]) -> bytes:
         error = self._error(problem)

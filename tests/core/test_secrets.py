@@ -69,6 +69,54 @@ def test_every_log_line_and_traceback_is_struck_out_by_value():
     assert redact(f"Bearer {MARKER}") == "Bearer [secret]"
 
 
+class Unspeakable:
+    def __str__(self):
+        raise RuntimeError(MARKER)
+
+
+@pytest.mark.parametrize(
+    ("message", "arguments", "told"),
+    [
+        pytest.param("a %s %s", (MARKER,), "a %s %s", id="too few arguments"),
+        pytest.param(f"%d by {MARKER}", ("x",), "%d by [secret]", id="another type"),
+        pytest.param("%s", (Unspeakable(),), "%s", id="an argument that cannot be shown"),
+        pytest.param(Unspeakable(), (), "[cannot be shown]", id="nothing that can be shown"),
+    ],
+)
+def test_a_malformed_log_call_of_a_library_is_told_and_never_raises(message, arguments, told):
+    Secret(MARKER)
+    out = io.StringIO()
+    handler = logging.StreamHandler(out)
+    handler.addFilter(RedactingFilter())
+    log = logging.Logger("somebody")
+    log.addHandler(handler)
+    log.warning(message, *arguments)
+    log.warning("whole", exc_info=(MARKER,))
+    assert out.getvalue().splitlines() == [told, "whole", "[cannot be shown]"]
+
+
+@posix
+@pytest.mark.parametrize("place", ["home", "above the home", "working folder", "shared by all", "linked"])
+def test_a_folder_that_is_not_ours_alone_is_not_closed_to_others(tmp_path, monkeypatch, place):
+    mode_before = 0o1777 if place == "shared by all" else 0o755
+    tmp_path.chmod(mode_before)
+    folder = tmp_path
+    if place == "home":
+        monkeypatch.setenv("HOME", str(tmp_path))
+    elif place == "above the home":
+        monkeypatch.setenv("HOME", str(tmp_path / "me"))
+    elif place == "working folder":
+        monkeypatch.chdir(tmp_path)
+    elif place == "linked":
+        folder = tmp_path.with_name(f"{tmp_path.name}-link")
+        folder.symlink_to(tmp_path)
+    write_private(folder / "login.json", b"token")
+    assert private_folder(folder) == folder
+    assert state_salt(folder) == state_salt(folder)
+    modes = {file.name: mode(file) for file in tmp_path.iterdir() if file.is_file()}
+    assert (mode(tmp_path), modes) == (mode_before, {"login.json": 0o600, "salt": 0o600})
+
+
 @posix
 def test_our_files_are_private_and_repaired(tmp_path):
     folder = tmp_path / "state"

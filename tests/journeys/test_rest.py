@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 
 import httpx
 import pytest
@@ -50,6 +50,18 @@ async def stream(client: httpx.AsyncClient, **fields: object) -> list[tuple[str,
         if lines:
             events.append((lines["event"], json.loads(lines["data"])))
     return events
+
+
+async def said(client: httpx.AsyncClient, **fields: object) -> AsyncIterator[str]:
+    """Events and comments of a stream, as they come."""
+    body = {"prompt": "Tell me.", "stream": True, **fields}
+    async with client.stream("POST", "/ai/query", json=body) as reply:
+        assert reply.status_code == 200
+        rest = ""
+        async for text in reply.aiter_text():
+            *parts, rest = (rest + text).split("\n\n")
+            for part in parts:
+                yield part
 
 
 async def test_f01_healthy(client: httpx.AsyncClient):

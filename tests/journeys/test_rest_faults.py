@@ -3,27 +3,35 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import signal
 import sqlite3
 import subprocess
 import sys
+import time
 from collections.abc import AsyncIterator, Iterator
-from contextlib import closing
+from contextlib import ExitStack, asynccontextmanager, closing
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
 
 from gateway_core import Gateway, Settings
 from gateway_core.testing.simulators import DEFAULT_ANSWER, tokens_of
+from gateway_core.tiers.local_queue import LONGEST_LINE
 from server import create_app
+from tests.disks import IS_ROOT, fill, forbid_writing, own_disk
 
 from .conftest import BEFORE_THE_FIRST_TEXT, SCALED, Providers, serving
-from .test_rest import ask, stream
+from .test_rest import ask, said, stream, until
 
 WHOLE = DEFAULT_ANSWER
+Task = asyncio.Future[httpx.Response]
 LIMITS = {name.upper(): str(value) for name, value in SCALED.items() if name != "ai_gateway_store"}
+
+PATIENT = {**LIMITS, "LOCAL_FIRST_TOKEN_TIMEOUT": "60"}
 
 
 @pytest.fixture(scope="module")
@@ -41,9 +49,14 @@ async def client(server: tuple[str, subprocess.Popen[str]], providers: Providers
         yield client
 
 
-async def failures(client: httpx.AsyncClient) -> int:
+async def circuit(client: httpx.AsyncClient) -> dict[str, Any]:
+    """Copilot's."""
     tiers = (await client.get("/status")).json()["tiers"]
-    return next(t["circuit"]["failures"] for t in tiers if t["backend"] == "copilot")
+    return next(t["circuit"] for t in tiers if t["backend"] == "copilot")
+
+
+async def failures(client: httpx.AsyncClient) -> int:
+    return (await circuit(client))["failures"]
 
 
 @pytest.mark.parametrize(("fault", "reason", "counts"), BEFORE_THE_FIRST_TEXT)
@@ -73,11 +86,28 @@ async def test_f06_a_dead_pooled_connection(client: httpx.AsyncClient, providers
     assert reply["backend"] == "copilot"
 
 
+async def test_f10_a_503_with_a_moment_to_come_back_is_not_asked_before_it(
+    client: httpx.AsyncClient, providers: Providers
+):
+    providers.copilot.script("status_503:retry_after=1")
+    begun = time.monotonic()
+    assert (await ask(client)).json()["backend"] == "cloud"
+    assert await failures(client) == 1
+    while (reply := (await ask(client, details=True)).json())["backend"] != "copilot":
+        first = reply["details"]["attempts"][0]
+        assert (reply["response"], first["outcome"], first["reason"]) == (WHOLE, "skipped", "circuit_open")
+        assert 0 < first["retry_after"] <= 1
+        assert time.monotonic() - begun < 10
+        await asyncio.sleep(0.05)
+    assert time.monotonic() - begun > 1
+    assert len(providers.copilot.paid_calls) == 2
+    assert await failures(client) == 0
+
+
 async def test_f13_a_short_wait_never_replaces_a_long_one(client: httpx.AsyncClient, providers: Providers):
     providers.copilot.script("slow_first:0.2+status_429:retry_after=60", "slow_first:0.2+status_429:retry_after=1")
     await asyncio.gather(ask(client), ask(client))
-    tiers = (await client.get("/status")).json()["tiers"]
-    assert next(t["circuit"]["reopens_in"] for t in tiers if t["backend"] == "copilot") > 50
+    assert (await circuit(client))["reopens_in"] > 50
 
 
 async def test_f14_bearers_that_expire_in_flight_are_one_exchange_over_rest(providers: Providers, tmp_path: Path):
@@ -99,6 +129,42 @@ async def test_f19_a_retired_model_is_replaced_visibly(client: httpx.AsyncClient
     reply = (await ask(client, model="gpt-4o", details=True)).json()
     assert (reply["response"], reply["backend"]) == (WHOLE, "copilot")
     assert any("gpt-4o" in note for note in reply["details"]["notes"])
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="memory is read from /proc")
+@pytest.mark.parametrize(
+    ("fault", "reasons"),
+    [
+        pytest.param("huge_body:200", {"too_large"}, id="one line"),
+        pytest.param("huge_body:200,lines=1", {"too_large", "first_token_timeout"}, id="comments"),
+        pytest.param("gzip_bomb:200", {"bad_payload"}, id="packed"),
+    ],
+)
+async def test_f28_200_megabytes_are_not_held(
+    server: tuple[str, subprocess.Popen[str]],
+    client: httpx.AsyncClient,
+    providers: Providers,
+    fault: str,
+    reasons: set[str],
+):
+    await ask(client)
+    proc = Path(f"/proc/{server[1].pid}")
+    before = memory(proc, "VmRSS")
+    (proc / "clear_refs").write_text("5")  # the peak counts from now on
+    providers.copilot.script(fault)
+    begun = time.monotonic()
+    reply = (await ask(client, details=True)).json()
+    assert time.monotonic() - begun < 3 * 2
+    assert (reply["response"], reply["backend"]) == (WHOLE, "cloud")
+    assert reply["details"]["attempts"][0]["reason"] in reasons
+    assert memory(proc, "VmHWM") - before < 20_000_000
+    assert await failures(client) == 1
+
+
+def memory(proc: Path, kind: str) -> int:
+    """Bytes that a process holds (VmRSS), or has held at most (VmHWM)."""
+    lines = (proc / "status").read_text().splitlines()
+    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(kind))
 
 
 async def test_f51_an_endless_line(client: httpx.AsyncClient, providers: Providers):
@@ -148,22 +214,102 @@ async def test_f78_another_program_on_ollamas_port(client: httpx.AsyncClient, pr
     assert reply.json()["cure"]
 
 
+@pytest.mark.slow
+async def test_f75_a_cold_model_loads_while_comments_tell_that_it_goes_on(providers: Providers, tmp_path: Path):
+    for cloud in (providers.copilot, providers.cloud):
+        cloud.script(then="status_500")
+    providers.ollama.load_delay = 12.0  # the head of a stream, and its first comment, come after eight
+    with serving(providers, tmp_path, **PATIENT) as (url, _):
+        async with httpx.AsyncClient(base_url=url, timeout=60, trust_env=False) as client:
+            parts = [part async for part in said(client, details=True)]
+    assert parts[0] == ": still working"
+    assert parts[1].startswith("event: meta")
+    done = json.loads(parts[-1].removeprefix("event: done\ndata: "))
+    assert (done["response"], done["backend"]) == (WHOLE, "local")
+    outcomes = [(a["backend"], a["outcome"]) for a in done["details"]["attempts"]]
+    assert outcomes == [("copilot", "failed"), ("cloud", "failed"), ("local", "answered")]
+
+
+@asynccontextmanager
+async def line_at_the_local_model(providers: Providers, home: Path) -> AsyncIterator[tuple[httpx.AsyncClient, Task]]:
+    """A client of a server whose local model is busy until the task is cancelled."""
+    providers.ollama.script("hang")
+    limits = httpx.Limits(max_connections=None)
+    with serving(providers, home, **PATIENT) as (url, _):
+        async with httpx.AsyncClient(base_url=url, timeout=60, trust_env=False, limits=limits) as client:
+            first = asyncio.ensure_future(ask(client, tier="local"))
+            try:
+                await until(lambda: len(providers.ollama.paid_calls) == 1)
+                yield client, first
+            finally:
+                first.cancel()
+
+
 async def test_f79_many_at_once_on_this_laptop_wait_in_line(client: httpx.AsyncClient, providers: Providers):
-    replies = await asyncio.gather(*(ask(client, tier="local") for _ in range(50)))
-    assert {r.status_code for r in replies} == {200}
+    replies = await asyncio.gather(*(ask(client, tier="local", details=True) for _ in range(50)))
+    assert {(r.json()["response"], r.json()["backend"]) for r in replies} == {(WHOLE, "local")}
+    assert any("other questions" in note for r in replies for note in r.json()["details"]["notes"])
+    assert providers.ollama.busiest == 1
 
 
+@pytest.mark.slow
+async def test_f79_those_beyond_the_line_are_told(providers: Providers, tmp_path: Path):
+    async with line_at_the_local_model(providers, tmp_path) as (client, first):
+        asked = {asyncio.ensure_future(ask(client, tier="local", details=True)) for _ in range(LONGEST_LINE + 5)}
+        refused: set[Task] = set()
+        while len(refused) < 5:
+            done, asked = await asyncio.wait(asked, return_when=asyncio.FIRST_COMPLETED)
+            refused |= done
+        first.cancel()
+        served = [task.result().json() for task in (await asyncio.wait(asked))[0]]
+    for reply in (task.result() for task in refused):
+        told = reply.json()
+        assert (reply.status_code, reply.headers["retry-after"]) == (503, "5")
+        assert "100 questions already wait for the local model" in told["attempts"][0]["detail"]
+        assert (told["attempts"][0]["reason"], bool(told["cure"])) == ("busy", True)
+    assert {(reply["response"], reply["backend"]) for reply in served} == {(WHOLE, "local")}
+    places = [note for reply in served for note in reply["details"]["notes"] if "other questions" in note]
+    assert sorted(places) == sorted(f"waited for {n} other questions" for n in range(1, LONGEST_LINE + 1))
+    assert providers.ollama.busiest == 1
+
+
+@pytest.mark.slow
+async def test_f79_a_stream_tells_the_place_in_the_line_while_it_waits(providers: Providers, tmp_path: Path):
+    async with line_at_the_local_model(providers, tmp_path) as (client, first):
+        second = asyncio.ensure_future(ask(client, tier="local"))
+        await waiting(client, 1)
+        third = said(client, tier="local")
+        assert await anext(third) == ": waiting for the local model, 2 before this one"
+        first.cancel()
+        assert [part async for part in third][-1].startswith("event: done")
+        assert (await second).json()["backend"] == "local"
+
+
+async def waiting(client: httpx.AsyncClient, count: int) -> None:
+    """Until so many wait for the local model."""
+    while True:
+        tiers = (await client.get("/status")).json()["tiers"]
+        if next(t["details"]["waiting"] for t in tiers if t["mode"] == "ollama") == count:
+            return
+        await asyncio.sleep(0.01)
+
+
+@pytest.mark.parametrize("seconds", [3, pytest.param(10, marks=pytest.mark.slow)])
 async def test_f69_the_server_stands_still(
-    server: tuple[str, subprocess.Popen[str]], client: httpx.AsyncClient, providers: Providers
+    server: tuple[str, subprocess.Popen[str]], client: httpx.AsyncClient, providers: Providers, seconds: float
 ):
     await ask(client)
     providers.copilot.script("slow_first:0.3")
-    asked = asyncio.ensure_future(ask(client))
-    await asyncio.sleep(0.2)
+    asked = asyncio.ensure_future(ask(client, details=True))
+    await until(lambda: len(providers.copilot.paid_calls) == 2)
     server[1].send_signal(signal.SIGSTOP)
-    await asyncio.sleep(3)
+    await asyncio.sleep(seconds)
+    going_on = time.monotonic()
     server[1].send_signal(signal.SIGCONT)
-    assert (await asked).json()["backend"] == "copilot"
+    reply = (await asked).json()
+    assert time.monotonic() - going_on < 3 * 1
+    assert (reply["response"], reply["backend"]) == (WHOLE, "copilot")
+    assert {a["backend"] for a in reply["details"]["attempts"]} == {"copilot"}
     assert await failures(client) == 0
 
 
@@ -174,6 +320,74 @@ async def test_f83_a_damaged_state_file_costs_no_answer(providers: Providers, tm
     with serving(providers, tmp_path, **LIMITS) as (url, _):
         async with httpx.AsyncClient(base_url=url, timeout=30, trust_env=False) as client:
             assert (await ask(client)).json() == {"response": WHOLE, "backend": "copilot", "state": "closed"}
+
+
+async def made(providers: Providers, home: Path) -> list[Path]:
+    """The state files of a gateway that has run before."""
+    state = home / "state"
+    settings = Settings(**{**SCALED, **providers.settings, "ai_gateway_store": "sqlite", "ai_gateway_state_dir": state})
+    async with Gateway.from_settings(settings) as before:
+        providers.copilot.script("status_500")
+        await before.ask("Tell me.")
+        await before.reset()
+    return sorted(state.glob("*.db"))
+
+
+async def goes_on_from_memory(client: httpx.AsyncClient, providers: Providers, trouble: str) -> None:
+    """A failure is answered and remembered, the next request is Copilot's, and the trouble is told once."""
+    providers.copilot.script("status_500")
+    failed = (await ask(client, details=True)).json()
+    assert (failed["response"], failed["backend"], failed["state"]) == (WHOLE, "cloud", "closed")
+    assert await failures(client) == 1
+    answered = [(await ask(client, details=True)).json() for _ in range(3)]
+    assert {(r["response"], r["backend"], r["state"]) for r in answered} == {(WHOLE, "copilot", "closed")}
+    assert await failures(client) == 0
+    notes = [note for r in (failed, *answered) for note in r["details"]["notes"]]
+    assert len([note for note in notes if trouble in note]) == 1, notes
+
+
+async def test_f83_state_files_of_a_newer_version_cost_no_answer_and_are_left_alone(
+    providers: Providers, tmp_path: Path
+):
+    files = await made(providers, tmp_path)
+    for file in files:
+        with closing(sqlite3.connect(file)) as newer:
+            newer.execute("PRAGMA user_version = 99")
+    before = [file.read_bytes() for file in files]
+    with serving(providers, tmp_path, **LIMITS) as (url, _):
+        async with httpx.AsyncClient(base_url=url, timeout=30, trust_env=False) as client:
+            await goes_on_from_memory(client, providers, "newer version")
+    assert [file.read_bytes() for file in files] == before
+
+
+async def test_f83_a_state_folder_that_cannot_be_written_to_costs_no_answer(providers: Providers, tmp_path: Path):
+    with ExitStack() as stack:
+        home = tmp_path
+        if IS_ROOT:  # who may write anywhere, but on a disk that forbids it
+            home = stack.enter_context(own_disk(tmp_path / "disk", "8m"))
+        files = await made(providers, home)
+        if IS_ROOT:
+            forbid_writing(home)
+        else:
+            for path in (*files, home / "state"):
+                path.chmod(0o500)
+                stack.callback(path.chmod, 0o700)
+        with serving(providers, home, **LIMITS) as (url, _):
+            async with httpx.AsyncClient(base_url=url, timeout=30, trust_env=False) as client:
+                await goes_on_from_memory(client, providers, "make its folder writable")
+
+
+@pytest.mark.parametrize("filled", ["before the start", "in mid-use"])
+async def test_f83_a_full_disk_costs_no_answer(providers: Providers, tmp_path: Path, filled: str):
+    with own_disk(tmp_path / "disk", "1m") as disk:
+        if filled == "before the start":
+            fill(disk)
+        with serving(providers, disk, **LIMITS) as (url, _):
+            async with httpx.AsyncClient(base_url=url, timeout=30, trust_env=False) as client:
+                if filled == "in mid-use":
+                    assert (await ask(client)).json()["backend"] == "copilot"
+                    fill(disk)
+                await goes_on_from_memory(client, providers, "the disk is full")
 
 
 async def test_f82_a_locked_state_file_costs_no_answer_over_rest(providers: Providers, tmp_path: Path):

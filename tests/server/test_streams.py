@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from typing import Any
 
 import pytest
 
 from gateway_core.errors import RateLimited, TierBroken, TierUnreachable
 from gateway_core.testing import ScriptedTier, run_virtual
+from gateway_core.tiers.local_queue import LocalQueue
 from gateway_core.types import Chunk, Reason
 from server import create_app
 
@@ -167,7 +169,7 @@ class Listener:
     async def takes(self, message: dict[str, Any]) -> None:
         """The client's side of the connection."""
 
-    async def post(self, app: Any, body: bytes) -> None:
+    async def post(self, app: Any, body: bytes, path: str = "/ai/query") -> None:
         begun = asyncio.get_running_loop().time()
         inbox: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
         inbox.put_nowait({"type": "http.request", "body": body, "more_body": False})
@@ -178,7 +180,7 @@ class Listener:
 
         headers = [(b"host", BASE.removeprefix("http://").encode()), (b"content-type", b"application/json")]
         scope = {
-            "type": "http", "method": "POST", "path": "/ai/query", "raw_path": b"/ai/query", "query_string": b"",
+            "type": "http", "method": "POST", "path": path, "raw_path": path.encode(), "query_string": b"",
             "headers": headers, "scheme": "http", "server": ("127.0.0.1", 8000), "client": ("127.0.0.1", 1),
             "root_path": "", "http_version": "1.1", "asgi": {"version": "3.0"},
         }  # fmt: skip
@@ -194,7 +196,13 @@ class Listener:
 
     @property
     def comments(self) -> list[float]:
-        return [at for at, message in self.said if message.get("body", b"").startswith(b":")]
+        return [at for at, _ in self.words]
+
+    @property
+    def words(self) -> list[tuple[float, str]]:
+        """The comments, and when they were said."""
+        bodies = [(at, message.get("body", b"").decode()) for at, message in self.said]
+        return [(at, body) for at, body in bodies if body.startswith(":")]
 
     @property
     def text(self) -> str:
@@ -231,6 +239,40 @@ def test_f75_after_eight_seconds_the_head_leaves_and_comments_follow_every_ten()
     assert (listener.head[0], listener.comments) == (8.0, [8.0, 18.0, 28.0])
     assert b"x-ai-gateway-backend" not in listener.header_names
     assert shown(events(listener.text)) == "warm at last"
+
+
+class OneAtATime(ScriptedTier):
+    """A local model that answers one question at a time."""
+
+    def __init__(self, *scripts: Any) -> None:
+        super().__init__("local", *scripts)
+        self.queue = LocalQueue()
+
+    async def stream(self, prompt: Any, call: Any) -> Any:
+        async with self.queue.turn("local", call.in_line):
+            async for chunk in super().stream(prompt, call):
+                yield chunk
+
+
+@pytest.mark.parametrize("path", ["/ai/query", "/v1/chat/completions", "/v1/messages", "/v1/responses"])
+def test_f79_comments_tell_the_place_in_the_line_for_the_local_model(path):
+    said = {"input": "x", "messages": [{"role": "user", "content": "x"}], "model": "auto", "max_tokens": 9}
+    body = json.dumps({**({"prompt": "x"} if path == "/ai/query" else said), "stream": True}).encode()
+    listeners = [Listener() for _ in range(3)]
+
+    async def play() -> None:
+        tier = OneAtATime([9.0, "first"], [11.0, "second"], ["third"])
+        app = create_app(gateway(tier, clock=asyncio.get_running_loop()))
+        await asyncio.gather(*(listener.post(app, body, path) for listener in listeners))
+
+    run_virtual(play())
+    place = ": waiting for the local model, {} before this one\n\n"
+    working = ": still working\n\n"
+    assert [listener.words for listener in listeners] == [
+        [(8.0, working)],
+        [(8.0, place.format(1)), (18.0, working)],
+        [(8.0, place.format(2)), (18.0, place.format(1))],
+    ]
 
 
 def test_a_failure_after_the_head_is_an_error_event():

@@ -87,6 +87,10 @@ def _page(status: int) -> ReplyFault:
     return act
 
 
+def _error_page(fault: Fault, provider: Provider, kind: str) -> Outgoing:
+    return text_reply(LOGIN_PAGE, fault.count(401), "text/html; charset=utf-8").outgoing()
+
+
 def _bad_schema(fault: Fault, provider: Provider, kind: str) -> Outgoing:
     """One JSON object, even where a stream of events was asked for."""
     reply = json_reply({"unexpected": True, "items": [1, 2, 3]})
@@ -132,6 +136,7 @@ def _bomb(block: bytes, times: int) -> Iterator[Step]:
 
 REPLY: Table[ReplyFault] = {
     "html_200": Entry(_page(200), "200 with a log-in page, as a captive portal sends it"),
+    "html_error": Entry(_error_page, "STATUS: a log-in page with that status, as a proxy sends it (401)"),
     "redirect": Entry(_page(302), "URL: 302 to URL"),
     "redirect_307": Entry(_page(307), "URL: 307 to URL (a client that follows sends its body and key again)"),
     "status_511": Entry(_page(511), "511 network authentication required, with a log-in page"),

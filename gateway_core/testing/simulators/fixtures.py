@@ -217,6 +217,7 @@ OLLAMA: dict[str, Reply] = {
     "server_busy": ollama_error(503, "server busy, please try again.  maximum pending requests exceeded"),
     "cloud_unreachable": ollama_error(502, "cloud model unreachable"),
     "cloud_unauthorized": ollama_error(401, "unauthorized", signin_url="https://ollama.com/connect"),
+    "cloud_disabled": ollama_error(403, "ollama cloud is disabled: remote model is unavailable"),
     "host_refused": Reply(403, b"", ""),
 }
 

@@ -1,14 +1,12 @@
-# ruff: noqa: ASYNC221, ASYNC240 - these tests look at small files of their own
+# ruff: noqa: ASYNC240 - these tests look at small files of their own
 """What only the file store must get right: trouble with the file, other eyes."""
 
 from __future__ import annotations
 
 import asyncio
 import os
-import shutil
 import sqlite3
 import stat
-import subprocess
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import aclosing, closing, contextmanager
@@ -21,11 +19,11 @@ from gateway_core.circuit.sqlite import SqliteStore
 from gateway_core.telemetry import Telemetry
 from gateway_core.testing.clock import ManualClock
 from gateway_core.types import Reason
+from tests.disks import IS_ROOT, fill, forbid_writing, own_disk
 
 POLICY = CircuitPolicy(failure_threshold=1)
 FAILURE = Outcome(End.FAILURE, Reason.UPSTREAM_5XX)
 OPEN = CircuitState.OPEN
-ROOT = hasattr(os, "geteuid") and os.geteuid() == 0
 
 
 @pytest.fixture
@@ -345,21 +343,6 @@ async def test_f83_a_file_of_a_newer_version_is_left_alone(store: SqliteStore, p
     assert "newer version; update ai-failover-gateway" in str(store.trouble)
 
 
-@contextmanager
-def own_disk(place: Path, size: str) -> Iterator[Path]:
-    """A small disk of its own at `place`; skips where that is not allowed."""
-    if not ROOT or shutil.which("mount") is None:
-        pytest.skip("needs root and mount(8) to make a small disk")
-    place.mkdir()
-    made = subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(place)], capture_output=True)
-    if made.returncode:
-        pytest.skip(f"cannot mount a small disk here: {made.stderr.decode().strip()}")
-    try:
-        yield place
-    finally:
-        subprocess.run(["umount", "--lazy", str(place)], check=True)
-
-
 @pytest.mark.parametrize("filled", ["before the first request", "in mid-use"])
 async def test_f83_a_full_disk_costs_nothing_but_the_sharing_and_heals_when_there_is_room(
     filled: str, tmp_path: Path, clock: ManualClock, telemetry: Telemetry
@@ -368,12 +351,7 @@ async def test_f83_a_full_disk_costs_nothing_but_the_sharing_and_heals_when_ther
         store = SqliteStore(disk / "state" / "circuits.db", clock, telemetry=telemetry)
         if filled == "in mid-use":
             await fail(store, clock, "cloud")
-        with (disk / "ballast").open("wb", buffering=0) as ballast:
-            try:
-                while True:
-                    ballast.write(b"x" * 4096)
-            except OSError:
-                pass
+        ballast = fill(disk)
         for number in range(200):
             await fail(store, clock, f"tier {number}")
         assert "the disk is full; free some space" in str(store.trouble)
@@ -383,7 +361,7 @@ async def test_f83_a_full_disk_costs_nothing_but_the_sharing_and_heals_when_ther
         await fail(store, clock, "tier 7")
         assert len(troubles(telemetry)) == 1
 
-        (disk / "ballast").unlink()
+        ballast.unlink()
         clock.advance(10.0)
         await store.read("cloud")
         assert store.trouble is None
@@ -400,7 +378,7 @@ async def test_f83_a_disk_that_cannot_be_written_costs_nothing_but_the_sharing(
         path = disk / "state" / "circuits.db"
         async with another(path, clock) as before:
             await fail(before, clock, "cloud")
-        subprocess.run(["mount", "-o", "remount,ro", str(disk)], check=True)
+        forbid_writing(disk)
         async with aclosing(SqliteStore(path, clock, telemetry=telemetry)) as store:
             await fail(store, clock)
             assert await state_of(store, clock) is OPEN
@@ -408,7 +386,7 @@ async def test_f83_a_disk_that_cannot_be_written_costs_nothing_but_the_sharing(
         assert len(troubles(telemetry)) == 1
 
 
-@pytest.mark.skipif(ROOT or os.name != "posix", reason="root may write anywhere")
+@pytest.mark.skipif(IS_ROOT or os.name != "posix", reason="root may write anywhere")
 async def test_f83_a_folder_without_permission_costs_nothing_but_the_sharing(
     store: SqliteStore, path: Path, clock: ManualClock
 ) -> None:

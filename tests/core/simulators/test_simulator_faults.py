@@ -337,6 +337,7 @@ REPLIES: dict[str, tuple[int, Check]] = {
     "status_429:code=odd,message=no way": (429, lambda heard: b"no way" in heard.payload),
     "status_599": (599, lambda heard: True),
     "html_200": (200, lambda heard: b"<html>" in heard.payload and "html" in heard.headers["content-type"]),
+    "html_error:403": (403, lambda heard: b"<html>" in heard.payload and "html" in heard.headers["content-type"]),
     "redirect:http://127.0.0.1:9/a+b": (302, lambda heard: heard.headers["location"] == "http://127.0.0.1:9/a+b"),
     "redirect_307:http://127.0.0.1:9/": (307, lambda heard: heard.headers["location"] == "http://127.0.0.1:9/"),
     "status_511": (511, lambda heard: "html" in heard.headers["content-type"]),

@@ -28,6 +28,7 @@ from gateway_core.tiers.providers import load_providers
 from gateway_core.types import Reason
 
 from .asking import a_prompt, ask, settings_for
+from .conftest import a_call
 
 KEYS = {"openai": "sk-CANARY-3f9a8b7c6d5e", "azure": "azure-key", "anthropic": "sk-ant-x", "gemini": "AIzaX"}
 KEYS |= {"openrouter": "sk-or-x", "custom": "anything"}
@@ -174,6 +175,9 @@ async def test_only_documented_comments_are_signs_of_life(serve, http, tmp_path,
         ("status_403", Unauthorized, Reason.FORBIDDEN, False),
         ("context_length_exceeded", ContextTooLong, Reason.CONTEXT_TOO_LONG, False),
         ("status_413", ContextTooLong, Reason.CONTEXT_TOO_LONG, False),
+        ("html_error:401", TierBroken, Reason.PORTAL, False),
+        ("html_error:403", TierBroken, Reason.PORTAL, False),
+        ("html_error:429", RateLimited, Reason.RATE_LIMITED, False),
         ("html_200", TierUnavailable, Reason.PORTAL, False),
         ("status_511", TierUnavailable, Reason.PORTAL, False),
         ("redirect:http://elsewhere.example/", TierUnavailable, Reason.PORTAL, False),
@@ -229,6 +233,13 @@ async def test_f16_used_up_credit_is_looked_at_hourly(openai, cloud_of):
     found = await refusal(cloud_of(openai))
     assert found.wait == 3600.0
     assert found.cure
+
+
+async def test_a_page_instead_of_vectors_does_not_blame_the_key(openai, cloud_of):
+    openai.script(free="html_error:401")
+    with pytest.raises(TierBroken) as raised:
+        await cloud_of(openai).embed(["a text"], "text-embedding-3-small", a_call())
+    assert raised.value.reason is Reason.PORTAL
 
 
 async def test_f15_a_refused_key_waits_for_another(openai, cloud_of):

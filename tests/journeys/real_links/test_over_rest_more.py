@@ -58,6 +58,19 @@ def went_on_to_the_cloud(client: Client, reason: str, *, within: float, counts: 
     return reply
 
 
+def test_f05_a_reset_after_the_request_over_rest(world: World, start: Start):
+    client = start()
+    world.copilot.script("reset_after_request", "reset_after_request")
+    begun = time.monotonic()
+    reply = client.ask()
+    assert time.monotonic() - begun < 3 * 1
+    assert (reply["backend"], reply["response"]) == ("cloud", WHOLE)
+    # The look-up of the account has used the connection before, so the first reset may have been its end alone.
+    assert attempts(reply) == [*[("copilot", "failed", "reset")] * 2, ("cloud", "answered", None)]
+    assert reply["details"]["attempts"][1]["may_have_billed"]
+    assert failures(client) == 1
+
+
 @pytest.mark.parametrize("wrong", ["another name", "self-signed"])
 def test_f30_a_wrong_certificate_is_never_accepted_over_rest(world: World, start: Start, wrong: str):
     made = world.authority.issue("elsewhere.example") if wrong == "another name" else None

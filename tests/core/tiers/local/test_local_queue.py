@@ -20,6 +20,29 @@ async def test_turns_come_in_the_order_of_asking():
     assert order == [(0, 0), (1, 1), (2, 2), (3, 3)]
 
 
+async def test_who_waits_hears_of_its_place_whenever_it_changes():
+    queue = LocalQueue()
+    heard = {name: [] for name in ("first", "second", "impatient", "last")}
+    over = {name: asyncio.Event() for name in heard}
+
+    async def ask(name):
+        async with queue.turn("local", heard[name].append):
+            await over[name].wait()
+
+    asked = {name: asyncio.ensure_future(ask(name)) for name in heard}
+    await asyncio.sleep(0)
+    asked["impatient"].cancel()
+    await asyncio.gather(asked["impatient"], return_exceptions=True)
+    for name in ("first", "second", "last"):
+        over[name].set()
+        await asked[name]
+
+    assert heard["first"] == [0]
+    assert heard["second"][0] == 1
+    assert heard["second"][-1] == 0
+    assert list(dict.fromkeys(heard["last"])) == [3, 2, 1, 0]
+
+
 async def test_a_full_line_refuses_and_leaving_it_makes_room():
     queue = LocalQueue(longest=1)
     async with queue.turn("local"):

@@ -68,6 +68,39 @@ async def test_the_window_is_no_larger_than_the_model_can(make_tier, ollama):
     assert chats(ollama)[0].body["options"]["num_ctx"] == 2048
 
 
+@pytest.mark.parametrize("fault", ["hang", "reset_after_request", "close_before_reply", "status_500"])
+async def test_a_model_about_which_nothing_could_be_learned_is_not_asked_and_looked_at_again(make_tier, ollama, fault):
+    ollama.models = {"small:latest": LocalModel("small:latest", context_length=2048)}
+    ollama.script(f"{fault}@/api/show")
+    tier = make_tier(look_within=0.2)
+    with pytest.raises(TierFailed) as failure:
+        await answer_of(tier)
+    assert (failure.value.reason is Reason.CONNECT_TIMEOUT) == (fault == "hang")
+    assert chats(ollama) == []
+
+    tier.forget()  # the moment for which it counts as silent
+    await answer_of(tier)
+
+    assert chats(ollama)[0].body["options"]["num_ctx"] == 2048
+
+
+async def test_a_server_that_falls_silent_about_a_model_costs_one_wait(make_tier, ollama):
+    ollama.script(*["hang@/api/show"] * 2)
+    tier = make_tier(look_within=0.2)
+    assert await tier.context_chars(ask()) is None
+
+    with pytest.raises(TierUnreachable):
+        await answer_of(tier)
+
+    assert len(ollama.calls_to("/api/show")) == 1
+
+
+async def test_a_server_that_cannot_tell_of_a_model_still_answers(make_tier, ollama):
+    ollama.script("status_400@/api/show")
+
+    assert (await answer_of(make_tier()))[0] == DEFAULT_ANSWER
+
+
 async def test_gpt_oss_is_told_to_think_little(make_tier, ollama):
     ollama.models = {"gpt-oss:20b": LocalModel("gpt-oss:20b", ("completion", "thinking"))}
 
@@ -237,13 +270,25 @@ async def test_a_server_without_a_version_still_answers(make_tier, ollama):
     assert (await answer_of(make_tier()))[0] == DEFAULT_ANSWER
 
 
-async def test_the_host_guard_is_explained(make_tier, ollama):
-    ollama.script(free="host_refused")
+@pytest.mark.parametrize(
+    ("fault", "reason", "cure"),
+    [
+        pytest.param("host_refused", Reason.FORBIDDEN, "127.0.0.1:11434", id="the host guard: an empty 403"),
+        pytest.param("cloud_disabled", Reason.CLOUD_MODEL, "installed here", id="its clouds are switched off"),
+        pytest.param("cloud_unauthorized", Reason.CLOUD_MODEL, "installed here", id="its cloud wants a sign-in"),
+        pytest.param("status_401", Reason.UNAUTHORIZED, "Ollama itself listens", id="a 401 without a way to sign in"),
+        pytest.param("html_error:401", Reason.UNAUTHORIZED, "Ollama itself listens", id="a 401 with a page"),
+        pytest.param("html_error:403", Reason.FORBIDDEN, "Ollama itself listens", id="a 403 with a page"),
+    ],
+)
+@pytest.mark.parametrize("path", ["/api/show", "/api/chat"])
+async def test_who_refuses_access_is_told_by_the_reply(make_tier, ollama, fault, reason, cure, path):
+    ollama.script(f"{fault}@{path}")
 
     with pytest.raises(TierUnavailable) as failure:
         await answer_of(make_tier())
 
-    assert failure.value.reason is Reason.FORBIDDEN
+    assert (failure.value.reason, cure in failure.value.cure) == (reason, True)
 
 
 # Which model
