@@ -2,9 +2,6 @@ from __future__ import annotations
 
 import asyncio
 import math
-import os
-from collections.abc import AsyncIterator, Callable, Iterator
-from typing import Any
 
 import pytest
 
@@ -14,76 +11,18 @@ from gateway_core.errors import (
     QuotaUsedUp,
     RateLimited,
     TierBroken,
-    TierFailed,
     TierUnavailable,
     TierUnreachable,
     Unauthorized,
 )
-from gateway_core.testing import CopilotSimulator
 from gateway_core.testing.clock import ManualClock
-from gateway_core.testing.simulators.copilot import QUOTA_RESET, Account
+from gateway_core.testing.simulators.copilot import Account
 from gateway_core.testing.simulators.copilot import Model as Row
-from gateway_core.tiers.copilot import CopilotTier
 from gateway_core.tiers.copilot.models import Endpoints, Model, choose
-from gateway_core.tiers.copilot.tokens import TokenSources
-from gateway_core.tiers.http import Http
 from gateway_core.types import Message, Prompt, Reason
 
-from .asking import Asked, a_prompt, ask, settings_for
+from .asking import CHAT_MODEL, RESPONSES_MODEL, TOKEN, WALL, Asked, a_prompt, ask, refusal
 
-TOKEN = "gho_CANARYs3cr3tOfTheUser0000000001"
-WALL = QUOTA_RESET - 8 * 86_400.0
-Make = Callable[..., CopilotTier]
-
-
-@pytest.fixture(autouse=True)
-def _no_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:
-    monkeypatch.chdir(tmp_path)
-    for name in [name for name in os.environ if name.endswith(("_TOKEN", "_MODEL")) or name.startswith("COPILOT")]:
-        monkeypatch.delenv(name)
-
-
-@pytest.fixture
-def copilot() -> Iterator[CopilotSimulator]:
-    with CopilotSimulator() as simulator:
-        yield simulator
-
-
-@pytest.fixture
-async def tier_of(http: Http, tmp_path: Any) -> AsyncIterator[Make]:
-    made: list[CopilotTier] = []
-
-    def make(simulator: CopilotSimulator, *, gh: Any = None, clock: Any = None, **fields: Any) -> CopilotTier:
-        fields = {
-            "github_copilot_token": TOKEN,
-            "copilot_use_gh": gh is not None,
-            "copilot_editor_login": False,
-        } | fields
-        fields = {"copilot_github_api": simulator.url, "copilot_max_rpm": 0, "copilot_max_in_flight": 0} | fields
-        settings = settings_for(tmp_path, **fields)
-        clock = clock or ManualClock(wall=WALL)
-
-        async def run_gh(host: str) -> str | None:
-            return gh() if gh else None
-
-        sources = TokenSources(settings, clock, home=tmp_path / "home", run_gh=run_gh)
-        made.append(CopilotTier(settings, clock, http, sources=sources, patience=0.3))
-        return made[-1]
-
-    yield make
-    for tier in made:
-        await tier.aclose()
-
-
-async def refusal(tier: CopilotTier, prompt: Any = None) -> Any:
-    with pytest.raises((TierFailed, PromptRefused)) as raised:
-        await ask(tier, prompt)
-    found = raised.value
-    assert TOKEN not in f"{found} {getattr(found, 'detail', '')} {found.cure}"
-    return found
-
-
-CHAT_MODEL, RESPONSES_MODEL = "gemini-3.8-flash", "gpt-6-luna"
 both_wires = pytest.mark.parametrize("model", [CHAT_MODEL, RESPONSES_MODEL])
 
 
