@@ -23,7 +23,7 @@ from ...settings import Settings, is_loopback
 from ...types import Reason
 from ..complaints import Complaint, Cures, Kind, complaint_of, failure_from, shown
 from ..http import Client, Http, Reply, open_stream, portal, retry_after
-from .flight import Flight
+from .flight import Flights
 from .tokens import Kind as TokenKind
 from .tokens import Token
 
@@ -71,7 +71,7 @@ class Bearer:
 
 
 class Accounts:
-    """Looks up the seat behind the current token; one look-up at a time, whoever asks."""
+    """Looks up the seats behind tokens; for each token one look-up at a time, whoever asks."""
 
     def __init__(self, settings: Settings, clock: Clock, http: Http, client: Client) -> None:
         self._settings = settings
@@ -80,8 +80,8 @@ class Accounts:
         self._client = client
         self._known: dict[Secret, Account] = {}
         self._bearers: dict[Secret, Bearer] = {}
-        self._flight: Flight[Account] = Flight()
-        self._exchange: Flight[Bearer] = Flight()
+        self._flights: Flights[Account] = Flights()
+        self._trades: Flights[Bearer] = Flights()
         self._tries = 0
         self._not_before = 0.0
         self.exchanges = settings.copilot_auth == "exchange"
@@ -115,7 +115,7 @@ class Accounts:
             return Bearer(token.secret, self._settings.copilot_api_base)
         account = self._known.get(token.secret)
         if account is None or self._age(account) >= HOST_FRESH:
-            account = await self._flight.join(lambda: self._look(token))
+            account = await self._flights.join(token.secret, lambda: self._look(token))
         return Bearer(token.secret, account.api)
 
     async def credits(self, token: Token, fresh_for: float = CREDITS_FRESH) -> Account | None:
@@ -124,7 +124,7 @@ class Accounts:
         if not self.can_look or token.kind is TokenKind.EXCHANGED:
             return account
         if account is None or self._age(account) >= fresh_for:
-            account = await self._flight.join(lambda: self._look(token))
+            account = await self._flights.join(token.secret, lambda: self._look(token))
         return account
 
     async def moved(self, token: Token, bearer: Bearer) -> bool:
@@ -135,7 +135,7 @@ class Accounts:
             return False
         account = self._known.get(token.secret)
         if account is None or account.api == bearer.api:  # else somebody else has found the new host already
-            account = await self._flight.join(lambda: self._look(token))
+            account = await self._flights.join(token.secret, lambda: self._look(token))
         return account.api != bearer.api
 
     async def refreshed(self, token: Token, bearer: Bearer) -> bool:
@@ -150,8 +150,8 @@ class Accounts:
         self._bearers.clear()
 
     async def aclose(self) -> None:
-        await self._flight.aclose()
-        await self._exchange.aclose()
+        await self._flights.aclose()
+        await self._trades.aclose()
 
     def _age(self, account: Account) -> float:
         age = self._clock.span() - account.known_at
@@ -206,16 +206,16 @@ class Accounts:
         bearer = self._bearers.get(token.secret)
         left = (bearer.good_until or 0.0) - self._clock.span() if bearer else 0.0
         if bearer is None or left < WAIT_BEFORE:
-            return await self._exchange.join(lambda: self._trade(token))
+            return await self._trades.join(token.secret, lambda: self._trade(token))
         if left < RENEW_BEFORE and self._clock.span() >= self._not_before:
-            self._exchange.start(lambda: self._trade(token))  # a failure is told when the old one has ended
+            self._trades.start(token.secret, lambda: self._trade(token))  # a failure is told when the old one has ended
         return bearer
 
     async def _renewed(self, token: Token, stale: Bearer) -> Bearer:
         bearer = self._bearers.get(token.secret)
         if bearer is not None and bearer.secret != stale.secret:
             return bearer  # somebody else was faster
-        return await self._exchange.join(lambda: self._trade(token))
+        return await self._trades.join(token.secret, lambda: self._trade(token))
 
     async def _trade(self, token: Token) -> Bearer:
         try:

@@ -264,8 +264,11 @@ class CopilotTier(TierDefaults):
     # The list of models
 
     async def _models(self, token: Token, bearer: Bearer, *, wait: bool) -> tuple[Model, ...]:
-        key = f"{origin_of(bearer.api)}|{fingerprint(token.secret, self._the_salt())}|{self._integration(token) or ''}"
-        return await self._catalogue.read(key, lambda: self._list(token, bearer), wait=wait)
+        return await self._catalogue.read(self._key(token, bearer), lambda: self._list(token, bearer), wait=wait)
+
+    def _key(self, token: Token, bearer: Bearer) -> str:
+        """Whose list: it depends on the integration id, too."""
+        return f"{origin_of(bearer.api)}|{fingerprint(token.secret, self._the_salt())}|{self._integration(token) or ''}"
 
     async def _list(self, token: Token, bearer: Bearer) -> Any:
         return await list_of_models(self._client, bearer.api, self._headers(token, bearer), BACKEND)
@@ -273,7 +276,7 @@ class CopilotTier(TierDefaults):
     async def _substitute(self, gone: str, token: Token, bearer: Bearer) -> str | None:
         """A live model for one that is not on the list, or was refused though it is."""
         try:
-            rows = await self._catalogue.anew(lambda: self._list(token, bearer))
+            rows = await self._catalogue.anew(self._key(token, bearer), lambda: self._list(token, bearer))
         except TierFailed:
             return None
         default = choose(rows)
