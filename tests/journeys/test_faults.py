@@ -79,6 +79,15 @@ async def test_f06_a_dead_pooled_connection_is_replaced_once(gateway: Build, pro
     assert await failures_of(made) == 0
 
 
+async def test_f09_an_outage_of_githubs_look_up_opens_the_circuit(gateway: Build, providers: Providers):
+    made = gateway()
+    look_up = "/copilot_internal/user"
+    providers.copilot.script(*[f"bad_gateway_page@{look_up}"] * 4)
+    answers = [await made.ask("Tell me.") for _ in range(4)]
+    assert [answer.attempts[0].reason for answer in answers] == ["upstream_5xx"] * 3 + ["circuit_open"]
+    assert len(providers.copilot.calls_to(look_up)) == 3
+
+
 async def test_f11_a_rate_limit_is_waited_out(gateway: Build, providers: Providers):
     made = gateway()
     providers.copilot.script("status_429:retry_after=60")

@@ -86,6 +86,8 @@ COPILOT: dict[str, Reply] = {
     "no_access": json_reply(NO_ACCESS, 403, x_github_request_id=REQUEST_ID),
     "extension_blocked": _copilot(403, "extension_blocked", "this client is blocked"),
     "login_page_403": text_reply("<html>Login required</html>", 403, "text/html"),
+    "blocked_by_firewall": text_reply("Request blocked. Incident 4711.", 400),
+    "bad_gateway_page": text_reply("<html><h1>502 Bad Gateway</h1></html>", 502, "text/html"),
     "misdirected": _copilot_text(421, "Misdirected Request"),
     "failed_dependency": _copilot_text(424, "failed dependency"),
     "global_rate_limit": _copilot(429, "user_global_rate_limited:pro", "rate limit", retry_after="6"),

@@ -22,8 +22,9 @@ from ...secrets import Secret
 from ...settings import Settings, is_loopback
 from ...types import Reason
 from ..complaints import Complaint, Cures, Kind, complaint_of, failure_from, shown
-from ..http import Client, Http, Reply, open_stream, portal, retry_after
+from ..http import Client, Http, Reply, open_stream, retry_after
 from .flight import Flights
+from .in_the_way import in_the_way, is_in_the_way
 from .tokens import Kind as TokenKind
 from .tokens import Token
 
@@ -163,13 +164,18 @@ class Accounts:
         reply, text = await self._get("/copilot_internal/user", token, LOOK_LIMIT)
         if reply.status == 200:
             account = self._account_in(_object(text))
-        elif reply.status in (403, 404) and "error_details" not in text and not _is_rate_limit(text):
-            # this kind of token may not ask, which says nothing about what Copilot takes
+        elif self._may_not_ask(reply, text):  # which says nothing about what Copilot takes
             account = Account(self._generic, known_at=self._clock.span())
         else:
             raise self._failure(reply, text)
         self._known[token.secret] = account
         return account
+
+    def _may_not_ask(self, reply: Reply, text: str) -> bool:
+        """Whether GitHub refused this kind of token, and neither the account nor for now."""
+        if reply.status not in (403, 404) or "error_details" in text or _is_rate_limit(text):
+            return False
+        return not is_in_the_way(reply, complaint_of(reply.status, text), self.rest)
 
     def _account_in(self, found: Mapping[str, Any]) -> Account:
         endpoints = found.get("endpoints")
@@ -220,7 +226,7 @@ class Accounts:
     async def _trade(self, token: Token) -> Bearer:
         try:
             reply, text = await self._get("/copilot_internal/v2/token", token, EXCHANGE_LIMIT)
-            if reply.status == 404:
+            if reply.status == 404 and not is_in_the_way(reply, complaint_of(404, text), self.rest):
                 raise Unauthorized(
                     "copilot",
                     "this token cannot be exchanged",
@@ -267,13 +273,14 @@ class Accounts:
         wait = retry_after(reply.headers, self._clock.wall())
         if _is_rate_limit(text):
             return RateLimited("copilot", "GitHub's own rate limit is reached", wait=wait)
+        complaint = complaint_of(reply.status, text, wait)
+        if is_in_the_way(reply, complaint, self.rest):
+            return in_the_way("copilot", reply.status)
         details = _object(text).get("error_details")
         if reply.status == 403 and isinstance(details, dict):
             told = shown(f"{details.get('message') or ''} {details.get('url') or ''}".strip(), None)
             return Unauthorized("copilot", "this account has no Copilot", reason=Reason.FORBIDDEN, cure=told)
-        if reply.content_type == "text/html":
-            return portal("copilot")
-        found = failure_from("copilot", complaint_of(reply.status, text, wait), CURES)
+        found = failure_from("copilot", complaint, CURES)
         if isinstance(found, TierFailed):
             return found
         return TierBroken("copilot", f"the account cannot be looked up ({reply.status})", reason=Reason.UPSTREAM_ERROR)

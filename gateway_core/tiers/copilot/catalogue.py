@@ -14,6 +14,7 @@ from ..complaints import complaint_of, failure_from
 from ..http import Client, open_stream
 from .account import CURES
 from .flight import Flights
+from .in_the_way import in_the_way, is_in_the_way
 from .models import Model, ModelFile, Shelf, models_in
 
 LISTED_JUST_NOW = 60.0
@@ -83,7 +84,10 @@ async def list_of_models(client: Client, api: str, headers: Mapping[str, str], t
     try:
         async with asyncio.timeout(LIST_LIMIT), open_stream(client, request, tier=tier) as reply:
             if reply.status != 200:
-                found = failure_from(tier, complaint_of(reply.status, await reply.error_text()), CURES)
+                complaint = complaint_of(reply.status, await reply.error_text())
+                if is_in_the_way(reply, complaint, api):
+                    raise in_the_way(tier, reply.status)
+                found = failure_from(tier, complaint, CURES)
                 raise found if isinstance(found, TierFailed) else TierBroken(tier, "no list of models")
             return await reply.json()
     except TimeoutError:

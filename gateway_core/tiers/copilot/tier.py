@@ -18,18 +18,19 @@ from datetime import UTC, datetime
 from typing import Any
 
 from ...clock import Clock
-from ...errors import GatewayError, QuotaUsedUp, TierBroken, TierFailed, TierUnavailable, Unauthorized
+from ...errors import GatewayError, QuotaUsedUp, TierFailed, TierUnavailable, Unauthorized
 from ...secrets import fingerprint, identity_of, origin_of, state_salt
 from ...settings import Settings, is_loopback
 from ...types import Chunk, Prompt, Reason
 from ..base import Call, Missing, TierDefaults, TierInfo
 from ..complaints import CHARS_PER_TOKEN, Complaint, Kind, complaint_of, failure_from, failure_in_stream
-from ..http import Http, Reply, open_stream, portal, retry_after
+from ..http import Http, Reply, open_stream, retry_after
 from ..lessons import Lessons, choose_instead
 from ..openai_wire import Flavour, as_bytes, chat_body, droppable, read_chat
 from .account import CURES, Accounts, Bearer, quota_wait
 from .catalogue import Catalogue, list_of_models
 from .courtesy import Courtesy
+from .in_the_way import in_the_way, is_in_the_way
 from .models import PREFERRED, RESPONSES, Endpoints, Model, choose
 from .responses_wire import not_taken, read_responses, responses_body
 from .tokens import Kind as TokenKind
@@ -296,11 +297,9 @@ class CopilotTier(TierDefaults):
     ) -> GatewayError:
         wall = self._clock.wall()
         text = await reply.error_text()
-        is_theirs = "x-github-request-id" in reply.headers
-        if reply.content_type == "text/html" or (reply.status == 403 and not is_theirs):
-            told = portal(BACKEND)
-            return TierBroken(BACKEND, told.detail, reason=Reason.PORTAL, cure=told.cure)
         complaint = complaint_of(reply.status, text, retry_after(reply.headers, wall))
+        if is_in_the_way(reply, complaint, way.bearer.api):
+            return in_the_way(BACKEND, reply.status)
         failure = failure_from(BACKEND, complaint, CURES, prompt=prompt, billed=reply.status >= 500)
         if isinstance(failure, QuotaUsedUp):
             failure.wait = retry_after(reply.headers, wall, most=366 * 86_400.0) or await self._until_reset(way.token)

@@ -125,7 +125,7 @@ class TokenSources:
         self._first = tuple(
             self._named(name) for name in ("copilot_github_token", "github_copilot_token", "gh_copilot_token")
         )
-        self._at_github = all(_is_githubs(url) for url in _hosts(settings))
+        self._at_github = all(is_loopback(url) or is_githubs(url) for url in _hosts(settings))
         self._last = tuple(self._named(name) for name in ("gh_token", "github_token"))
         self.current: Token | None = self._usable(self._first)
 
@@ -253,6 +253,7 @@ def _hosts(settings: Settings) -> list[str]:
     return [url for url in named if url]
 
 
-def _is_githubs(url: str) -> bool:
+def is_githubs(url: str) -> bool:
+    """Whether an address is one of GitHub's own."""
     host = urlsplit(url if "//" in url else f"//{url}").hostname or ""
-    return is_loopback(url) or any(host == own or host.endswith(f".{own}") for own in _GITHUBS)
+    return any(host == own or host.endswith(f".{own}") for own in _GITHUBS)
