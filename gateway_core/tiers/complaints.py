@@ -261,8 +261,10 @@ def failure_from(
             return RateLimited(tier, f"too many requests ({told})", wait=wait)
         case Kind.QUOTA:
             return QuotaUsedUp(tier, f"the quota is used up ({told})", wait=wait, cure=cures.quota)
-        case Kind.KEY | Kind.TOKEN_KIND | Kind.EDITOR:
+        case Kind.KEY | Kind.TOKEN_KIND:
             return Unauthorized(tier, f"the key was refused ({told})", cure=cures.key)
+        case Kind.EDITOR:
+            return TierUnavailable(tier, f"it misses an editor's header ({told})", reason=Reason.INTERNAL)
         case Kind.FORBIDDEN:
             return Unauthorized(tier, f"access was denied ({told})", reason=Reason.FORBIDDEN, cure=cures.key)
         case Kind.BLOCKED:

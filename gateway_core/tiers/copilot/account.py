@@ -85,7 +85,7 @@ class Accounts:
         self._trades: Flights[Bearer] = Flights()
         self._tries = 0
         self._not_before = 0.0
-        self.exchanges = settings.copilot_auth == "exchange"
+        self._to_exchange: set[Secret] = set()
         host = settings.gh_host.lower()
         at_home = host in ("", "github.com")
         default = settings.copilot_github_api == "https://api.github.com"
@@ -103,6 +103,17 @@ class Accounts:
         pinned = self._settings.copilot_api_base
         return pinned is None or is_loopback(pinned) == is_loopback(self.rest)
 
+    def exchanges(self, token: Token) -> bool:
+        """Whether this token is exchanged first, instead of being sent as it is."""
+        return self._settings.copilot_auth == "exchange" or token.secret in self._to_exchange
+
+    def exchange_instead(self, token: Token) -> bool:
+        """Exchange a token from now on that was refused as it is; False where that is not wanted or not possible."""
+        if self._settings.copilot_auth != "auto" or token.kind is not TokenKind.APP:
+            return False
+        self._to_exchange.add(token.secret)
+        return True
+
     def known(self, token: Token) -> Account | None:
         return self._known.get(token.secret)
 
@@ -110,7 +121,7 @@ class Accounts:
         """What to send, and to which host."""
         if token.kind is TokenKind.EXCHANGED:
             return Bearer(token.secret, self._settings.copilot_api_base or self._generic, is_exchanged=True)
-        if self.exchanges:
+        if self.exchanges(token):
             return await self._exchanged(token)
         if self._settings.copilot_api_base:
             return Bearer(token.secret, self._settings.copilot_api_base)
@@ -130,7 +141,9 @@ class Accounts:
 
     async def moved(self, token: Token, bearer: Bearer) -> bool:
         """Ask again where the seat is served; True when it is another host than `bearer` names."""
-        if self.exchanges:
+        if token.kind is TokenKind.EXCHANGED:
+            return False
+        if bearer.is_exchanged:
             return (await self._renewed(token, bearer)).api != bearer.api
         if self._settings.copilot_api_base or not self.can_look:
             return False
@@ -145,8 +158,13 @@ class Accounts:
             return False
         return (await self._renewed(token, bearer)).secret != bearer.secret
 
+    def forget_refusals(self) -> None:
+        """What was refused as it is may be tried like that again."""
+        self._to_exchange.clear()
+
     def forget(self) -> None:
         """Every seat, and every bearer that a token was exchanged for."""
+        self.forget_refusals()
         self._known.clear()
         self._bearers.clear()
 
