@@ -41,6 +41,10 @@ WAIT_BEFORE = 30.0  # ... and when they wait for the new one
 LONGEST_BACKOFF = 60.0
 CURES = Cures(
     key='run "ai-gateway login" or "gh auth login"',
+    key_kind='a fine-grained token needs the account permission "Copilot Requests" and the integration id '
+    '"copilot-developer-cli": leave COPILOT_INTEGRATION_ID empty, or run "gh auth login"',
+    access="let the account, or its organisation, allow Copilot (https://github.com/settings/copilot), "
+    "or log in with another",
     quota="wait for the reset, or allow more spending in the Copilot settings",
     model="choose another COPILOT_MODEL",
     address="check COPILOT_API_BASE",
@@ -294,10 +298,9 @@ class Accounts:
         complaint = complaint_of(reply.status, text, wait)
         if is_in_the_way(reply, complaint, self.rest):
             return in_the_way("copilot", reply.status)
-        details = _object(text).get("error_details")
-        if reply.status == 403 and isinstance(details, dict):
-            told = shown(f"{details.get('message') or ''} {details.get('url') or ''}".strip(), None)
-            return Unauthorized("copilot", "this account has no Copilot", reason=Reason.FORBIDDEN, cure=told)
+        if complaint.kind is Kind.FORBIDDEN and complaint.advice:
+            cure = shown(complaint.advice, None, 400)
+            return Unauthorized("copilot", "this account has no Copilot", reason=Reason.FORBIDDEN, cure=cure)
         found = failure_from("copilot", complaint, CURES)
         if isinstance(found, TierFailed):
             return found

@@ -22,7 +22,7 @@ from ...secrets import fingerprint, identity_of, origin_of, state_salt
 from ...settings import Settings, is_loopback
 from ...types import Chunk, Prompt, Reason
 from ..base import Call, Missing, TierDefaults, TierInfo
-from ..complaints import CHARS_PER_TOKEN, Complaint, Kind, complaint_of, failure_from, failure_in_stream
+from ..complaints import CHARS_PER_TOKEN, ONE_DAY, Complaint, Kind, complaint_of, failure_from, failure_in_stream
 from ..http import Http, Reply, open_stream, retry_after
 from ..lessons import Lessons, choose_instead
 from ..openai_wire import Flavour, as_bytes, chat_body, droppable, read_chat
@@ -282,7 +282,7 @@ class CopilotTier(TierDefaults):
             return in_the_way(BACKEND, reply.status)
         failure = failure_from(BACKEND, complaint, CURES, prompt=prompt, billed=reply.status >= 500)
         if isinstance(failure, QuotaUsedUp):
-            failure.wait = retry_after(reply.headers, wall, most=366 * 86_400.0) or await self._until_reset(way.token)
+            return await self._used_up(reply, complaint, way.token)
         mend = self._mending.get(complaint.kind)
         try:
             mended = mend is not None and await mend(self, complaint, way, body, prompt, call)
@@ -300,14 +300,16 @@ class CopilotTier(TierDefaults):
             )
         return failure
 
-    async def _until_reset(self, token: Token) -> float:
-        account = self._accounts.known(token)
-        if account is None:
-            try:
-                account = await self._accounts.credits(token)
-            except TierFailed:
-                account = None
-        return quota_wait(account, self._clock.wall()) or 3600.0
+    async def _used_up(self, reply: Reply, complaint: Complaint, token: Token) -> QuotaUsedUp:
+        """Until the moment that the reply or the account names; else it is asked again after an hour."""
+        wall = self._clock.wall()
+        wait = retry_after(reply.headers, wall, most=366 * ONE_DAY)
+        if not wait:
+            with suppress(TierFailed):
+                account = self._accounts.known(token) or await self._accounts.credits(token)
+                wait = quota_wait(account, wall)
+        back = f", back on {datetime.fromtimestamp(wall + wait, UTC).date()}" if wait else ""
+        return QuotaUsedUp(BACKEND, f"its credits are used up{back} ({complaint.label})", wait=wait, cure=CURES.quota)
 
     async def _mend_key(self, c: Complaint, way: _Way, body: Any, prompt: Prompt, call: Call) -> bool:
         if await self._accounts.refreshed(way.token, way.bearer):

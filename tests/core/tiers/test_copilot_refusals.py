@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Awaitable, Callable
 from types import SimpleNamespace
 from typing import Any
@@ -19,61 +20,97 @@ from gateway_core.errors import (
     TierUnavailable,
     Unauthorized,
 )
-from gateway_core.tiers.complaints import complaint_of
+from gateway_core.tiers.complaints import ONE_DAY as DAY
+from gateway_core.tiers.complaints import Cures, complaint_of, failure_from
 from gateway_core.tiers.copilot.in_the_way import is_in_the_way
 from gateway_core.types import Reason
 
 from .asking import CHAT_MODEL, ask, refusal
 
+LOOK_UP = "/copilot_internal/user"
+LOG_IN = 'run "ai-gateway login"'
+SPENDING = "wait for the reset, or allow more spending"
+NETWORK = "open any web page and log in to the network"
+BACK = r"credits are used up, back on 2026-12-01 \(402"
+
+# A provider's fault, our failure, its reason and wait; what the user is told, and the cure: a pattern, "" for none.
 ERRORS = [
-    ("token_expired", Unauthorized, Reason.UNAUTHORIZED, math.inf),
-    ("ide_token_expired", Unauthorized, Reason.UNAUTHORIZED, math.inf),
-    ("bad_credentials", Unauthorized, Reason.UNAUTHORIZED, math.inf),
-    ("off_topic", PromptRefused, None, None),
-    ("invalid_prompt", PromptRefused, None, None),
-    ("invalid_request", PromptRefused, None, None),
-    ("content_filter_422", PromptRefused, None, None),
-    ("context_too_long", ContextTooLong, Reason.CONTEXT_TOO_LONG, None),
-    ("copilot_quota_exceeded", QuotaUsedUp, Reason.QUOTA_USED_UP, 8 * 86_400.0),
-    ("quota_exceeded_text", QuotaUsedUp, Reason.QUOTA_USED_UP, 8 * 86_400.0),
-    ("free_quota_exceeded", QuotaUsedUp, Reason.QUOTA_USED_UP, 8 * 86_400.0),
-    ("billing_not_configured", QuotaUsedUp, Reason.QUOTA_USED_UP, 8 * 86_400.0),
-    ("forbidden_policy", Unauthorized, Reason.FORBIDDEN, math.inf),
-    ("extension_blocked", Unauthorized, Reason.FORBIDDEN, 86_400.0),
-    ("login_page_403", TierBroken, Reason.PORTAL, None),
-    ("blocked_by_firewall", TierBroken, Reason.PORTAL, None),
-    ("bad_gateway_page", TierBroken, Reason.UPSTREAM_5XX, None),
-    ("misdirected", TierBroken, Reason.WRONG_HOST, None),
-    ("failed_dependency", TierBroken, Reason.UPSTREAM_5XX, None),
-    ("global_rate_limit", RateLimited, Reason.RATE_LIMITED, 6.0),
-    ("weekly_limit", RateLimited, Reason.RATE_LIMITED, 86_400.0),
-    ("model_rate_limit", RateLimited, Reason.RATE_LIMITED, 40.0),
-    ("status_429", RateLimited, Reason.RATE_LIMITED, None),
-    ("client_too_old", Unauthorized, Reason.FORBIDDEN, 86_400.0),
-    ("upstream_connect_error", TierBroken, Reason.UPSTREAM_5XX, None),
-    ("status_500", TierBroken, Reason.UPSTREAM_5XX, None),
-    ("status_503:retry_after=1", TierBroken, Reason.UPSTREAM_5XX, 1.0),
-    ("status_408", TierBroken, Reason.UPSTREAM_5XX, None),
-    ("status_409", TierBroken, Reason.UPSTREAM_5XX, None),
-    ("status_499", TierBroken, Reason.UPSTREAM_5XX, None),
-    ("html_200", TierUnavailable, Reason.PORTAL, None),
-    ("status_511", TierUnavailable, Reason.PORTAL, None),
-    ("redirect:http://elsewhere.example/", TierUnavailable, Reason.PORTAL, None),
+    ("token_expired", Unauthorized, Reason.UNAUTHORIZED, math.inf, "the key was refused", LOG_IN),
+    ("ide_token_expired", Unauthorized, Reason.UNAUTHORIZED, math.inf, "the key was refused", LOG_IN),
+    ("bad_credentials", Unauthorized, Reason.UNAUTHORIZED, math.inf, "the key was refused", LOG_IN),
+    ("off_topic", PromptRefused, None, None, "refused the request .*the question is off topic", ""),
+    ("invalid_prompt", PromptRefused, None, None, "refused the request .*usage policy", ""),
+    ("invalid_request", PromptRefused, None, None, "refused the request .*messages: wrong type", ""),
+    ("content_filter_422", PromptRefused, None, None, "refused the request .*content filtered", ""),
+    ("context_too_long", ContextTooLong, Reason.CONTEXT_TOO_LONG, None, "longer than the model's window", "send less"),
+    ("copilot_quota_exceeded", QuotaUsedUp, Reason.QUOTA_USED_UP, 8 * DAY, BACK, SPENDING),
+    ("quota_exceeded_text", QuotaUsedUp, Reason.QUOTA_USED_UP, 8 * DAY, BACK, SPENDING),
+    ("free_quota_exceeded", QuotaUsedUp, Reason.QUOTA_USED_UP, 8 * DAY, BACK, SPENDING),
+    ("billing_not_configured", QuotaUsedUp, Reason.QUOTA_USED_UP, 8 * DAY, BACK, SPENDING),
+    ("forbidden_policy", Unauthorized, Reason.FORBIDDEN, math.inf, "access denied by policy", "allow Copilot .*https://"),
+    (
+        "policy_details", Unauthorized, Reason.FORBIDDEN, math.inf, "access denied by policy",
+        "^Your organization has disabled Copilot for command lines. https://docs.github.com/copilot/policies$",
+    ),
+    ("extension_blocked", Unauthorized, Reason.FORBIDDEN, math.inf, "blocks this program", '"ai-gateway reset"'),
+    ("login_page_403", TierBroken, Reason.PORTAL, None, "proxy or login page is in the way", NETWORK),
+    ("blocked_by_firewall", TierBroken, Reason.PORTAL, None, "proxy or login page is in the way", NETWORK),
+    ("bad_gateway_page", TierBroken, Reason.UPSTREAM_5XX, None, r"the service failed \(502\)", ""),
+    ("misdirected", TierBroken, Reason.WRONG_HOST, None, "this host does not serve the account", ""),
+    ("failed_dependency", TierBroken, Reason.UPSTREAM_5XX, None, "the service failed", ""),
+    ("global_rate_limit", RateLimited, Reason.RATE_LIMITED, 6.0, "too many requests .*user_global_rate_limited", ""),
+    ("weekly_limit", RateLimited, Reason.RATE_LIMITED, DAY, "too many requests .*user_weekly_rate_limited", ""),
+    ("model_rate_limit", RateLimited, Reason.RATE_LIMITED, 40.0, "too many requests .*user_model_rate_limited", ""),
+    ("status_429", RateLimited, Reason.RATE_LIMITED, None, "too many requests", ""),
+    ("client_too_old", Unauthorized, Reason.FORBIDDEN, DAY, "this version of the", "^update ai-failover-gateway$"),
+    ("upstream_connect_error", TierBroken, Reason.UPSTREAM_5XX, None, "the service failed", ""),
+    ("status_500", TierBroken, Reason.UPSTREAM_5XX, None, "the service failed", ""),
+    ("status_503:retry_after=1", TierBroken, Reason.UPSTREAM_5XX, 1.0, "the service failed", ""),
+    ("status_408", TierBroken, Reason.UPSTREAM_5XX, None, "the service failed", ""),
+    ("status_409", TierBroken, Reason.UPSTREAM_5XX, None, "the service failed", ""),
+    ("status_499", TierBroken, Reason.UPSTREAM_5XX, None, "the service failed", ""),
+    ("html_200", TierUnavailable, Reason.PORTAL, None, "login page of the network", NETWORK),
+    ("status_511", TierUnavailable, Reason.PORTAL, None, "login page of the network", NETWORK),
+    ("redirect:http://elsewhere.example/", TierUnavailable, Reason.PORTAL, None, "login page of the network", NETWORK),
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("fault", "kind", "reason", "wait"), ERRORS)
-async def test_what_each_error_means(copilot, tier_of, fault, kind, reason, wait):
+@pytest.mark.parametrize(("fault", "kind", "reason", "wait", "told", "cure"), ERRORS)
+async def test_what_each_error_means(copilot, tier_of, fault, kind, reason, wait, told, cure):
     copilot.script(fault)
     found = await refusal(tier_of(copilot, copilot_model=CHAT_MODEL))
     assert type(found) is kind
     assert len(copilot.paid_calls) == 1
+    assert re.search(told, str(found))
+    assert re.search(cure, found.cure) if cure else found.cure == ""
     if reason is not None:
         assert (found.reason, found.again) == (reason, False)
         assert found.wait == pytest.approx(wait, abs=1.0) if wait is not None else found.wait is None
 
 
-LOOK_UP = "/copilot_internal/user"
+async def test_a_kind_of_token_that_is_refused_names_the_permission_and_the_id_it_needs(copilot, tier_of):
+    copilot.script(then="pat_not_supported")
+    found = await refusal(tier_of(copilot, github_copilot_token="github_pat_11" + "A" * 26))
+    assert (type(found), found.wait) == (Unauthorized, math.inf)
+    assert "this kind of key was refused" in str(found)
+    assert '"Copilot Requests"' in found.cure
+    assert "copilot-developer-cli" in found.cure
+
+
+async def test_credits_without_a_known_date_are_asked_for_again_after_an_hour(copilot, tier_of):
+    copilot.script("quota_exceeded_text", f"status_500@{LOOK_UP}")
+    found = await refusal(tier_of(copilot, copilot_api_base=copilot.url, copilot_model=CHAT_MODEL))
+    assert (type(found), found.wait) == (QuotaUsedUp, 3600.0)
+    assert "its credits are used up (402)" in str(found)
+
+
+def test_what_github_advises_is_one_short_line_without_the_prompt():
+    long = {"message": "pay\n" * 200, "url": "javascript:alert(1)"}
+    told = complaint_of(403, json.dumps({"error_details": long})).advice
+    cure = failure_from("copilot", complaint_of(403, json.dumps({"error_details": long})), Cures()).cure
+    assert len(told) <= 400
+    assert set(cure.split()) == {"pay"}
+    assert "\n" not in cure
 
 
 @pytest.mark.parametrize(
