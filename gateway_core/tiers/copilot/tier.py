@@ -177,7 +177,7 @@ class CopilotTier(TierDefaults):
             raise
         call.asked.model = way.model
         body, notes = self._request(prompt, way)
-        async with self._courtesy.place(call.deadline):
+        async with self._courtesy.place(call.until_text):
             request = self._client.build_request(
                 "POST",
                 f"{bearer.api}{way.path}",
@@ -304,10 +304,10 @@ class CopilotTier(TierDefaults):
         """Until the moment that the reply or the account names; else it is asked again after an hour."""
         wall = self._clock.wall()
         wait = retry_after(reply.headers, wall, most=366 * ONE_DAY)
-        if not wait:
+        wait = wait or quota_wait(self._accounts.known(token), wall)
+        if not wait:  # what is known may be of the time before the last reset
             with suppress(TierFailed):
-                account = self._accounts.known(token) or await self._accounts.credits(token)
-                wait = quota_wait(account, wall)
+                wait = quota_wait(await self._accounts.credits(token), wall)
         back = f", back on {datetime.fromtimestamp(wall + wait, UTC).date()}" if wait else ""
         return QuotaUsedUp(BACKEND, f"its credits are used up{back} ({complaint.label})", wait=wait, cure=CURES.quota)
 

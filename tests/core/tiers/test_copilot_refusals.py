@@ -20,12 +20,13 @@ from gateway_core.errors import (
     TierUnavailable,
     Unauthorized,
 )
+from gateway_core.testing.clock import ManualClock
 from gateway_core.tiers.complaints import ONE_DAY as DAY
 from gateway_core.tiers.complaints import Cures, complaint_of, failure_from
 from gateway_core.tiers.copilot.in_the_way import is_in_the_way
 from gateway_core.types import Reason
 
-from .asking import CHAT_MODEL, ask, refusal
+from .asking import CHAT_MODEL, WALL, ask, refusal
 
 LOOK_UP = "/copilot_internal/user"
 LOG_IN = 'run "ai-gateway login"'
@@ -102,6 +103,18 @@ async def test_credits_without_a_known_date_are_asked_for_again_after_an_hour(co
     found = await refusal(tier_of(copilot, copilot_api_base=copilot.url, copilot_model=CHAT_MODEL))
     assert (type(found), found.wait) == (QuotaUsedUp, 3600.0)
     assert "its credits are used up (402)" in str(found)
+
+
+async def test_credits_used_up_again_after_a_reset_wait_for_the_next_one(copilot, tier_of):
+    clock = ManualClock(wall=WALL)
+    tier = tier_of(copilot, clock=clock, copilot_model=CHAT_MODEL)
+    await ask(tier)
+    clock.suspend(3600)
+    clock.set_wall(WALL + 10 * DAY)
+    copilot.quota_reset = WALL + 40 * DAY
+    copilot.script("quota_exceeded_text")
+    found = await refusal(tier)
+    assert found.wait == pytest.approx(30 * DAY, abs=1.0)
 
 
 def test_what_github_advises_is_one_short_line_without_the_prompt():
