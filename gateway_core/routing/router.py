@@ -252,7 +252,10 @@ class Router:
             return
         limits = self._limits[rung.backend != "local"]
         watch = Watch(rung.backend, limits, course.ask.deadline, until_text)
-        call = Call(course.ask.deadline, limits.connect, watch.sent, in_line=course.ask.in_line)
+        deadline = course.ask.deadline
+        call = Call(
+            deadline, limits.connect, watch.sent, text_by=deadline.sooner(until_text), in_line=course.ask.in_line
+        )
         begun = self._clock.now()
         first_at: float | None = None
         finish: str | None = None

@@ -30,14 +30,21 @@ class Call:
 
     The tier says `sent()` as soon as the whole request has left for the provider: from then on it may have been
     billed, and the wait for the first event begins. Until then the router allows `connect_timeout` seconds.
-    `asked` is filled in by the tier as far as it knows. `in_line` hears of the place while it stands in line here.
+    `asked` is filled in by the tier as far as it knows. `text_by` is the tier's share of the request's time: until
+    then its first visible text must have come. `in_line` hears of the place while it stands in line here.
     """
 
     deadline: Deadline
     connect_timeout: float
     sent: Callable[[], None]
     asked: Asked = field(default_factory=Asked)
+    text_by: Deadline | None = None
     in_line: InLine = lambda before: None
+
+    @property
+    def until_text(self) -> float:
+        """Seconds left to the first visible text."""
+        return (self.text_by or self.deadline).remaining()
 
 
 @dataclass(frozen=True, slots=True)

@@ -45,7 +45,9 @@ class Kind(Enum):
     FORBIDDEN = auto()
     TOKEN_KIND = auto()  # this kind of token is not taken, at least not like this
     EDITOR = auto()  # an editor's header is missing
-    BLOCKED = auto()  # a client or country that is not welcome
+    COUNTRY = auto()  # not served from here
+    CLIENT = auto()  # this program is not welcome
+    OUTDATED = auto()  # this version of it is not served any more
     ADDRESS = auto()  # no such service at this URL
     BROKEN = auto()
 
@@ -73,7 +75,8 @@ CODES: Mapping[str, Kind] = _table(
     KEY="invalid_api_key api_key_invalid authentication_error unauthenticated invalid_authentication"
     " ip_not_authorized account_deactivated",
     FORBIDDEN="permission_error permission_denied forbidden insufficient_permissions access_denied",
-    BLOCKED="unsupported_country_region_territory extension_blocked",
+    COUNTRY="unsupported_country_region_territory",
+    CLIENT="extension_blocked",
     BROKEN="server_error server_is_overloaded overloaded_error api_error internal_error internal unavailable"
     " engine_overloaded capacity_exceeded previous_response_not_found timeout deadline_exceeded",
 )
@@ -95,7 +98,7 @@ STATUSES: Mapping[int, Kind] = {
     421: Kind.HOST,
     422: Kind.CONTENT,
     429: Kind.RATE,
-    466: Kind.BLOCKED,
+    466: Kind.OUTDATED,
     498: Kind.RATE,
 }
 
@@ -122,7 +125,10 @@ _LIMITS = tuple(
 
 @dataclass(frozen=True, slots=True)
 class Complaint:
-    """One complaint, read. `status` 0: it came in the middle of a stream. `is_structured`: it was JSON."""
+    """One complaint, read. `status` 0: it came in the middle of a stream. `is_structured`: it was JSON.
+
+    `advice`: what the provider itself tells the user to do, with an address.
+    """
 
     kind: Kind
     status: int = 0
@@ -131,6 +137,7 @@ class Complaint:
     param: str = ""
     wait: float | None = None
     is_structured: bool = True
+    advice: str = ""
 
     @property
     def label(self) -> str:
@@ -180,7 +187,7 @@ def complaint_in(body: Any, status: int = 0, wait: float | None = None) -> Compl
     if kind is Kind.MODEL or not known:
         kind = _by_words(kind, str(told))
     param = error.get("param") or _last_place(body) or ""
-    return Complaint(kind, status, code[:64], str(told)[:2000], str(param)[:64], wait)
+    return Complaint(kind, status, code[:64], str(told)[:2000], str(param)[:64], wait, advice=_advice_in(body, error))
 
 
 def _by_words(kind: Kind, text: str) -> Kind:
@@ -199,6 +206,15 @@ def _error_of(body: Any) -> Mapping[str, Any]:
     if isinstance(error, list):
         error = next(iter(_dicts(error)), {})
     return error if isinstance(error, Mapping) else {**body, "message": error}
+
+
+def _advice_in(body: Any, error: Mapping[str, Any]) -> str:
+    """GitHub's `error_details`: a sentence, and where to go."""
+    details = error.get("error_details") or (body.get("error_details") if isinstance(body, Mapping) else None)
+    if not isinstance(details, Mapping):
+        return ""
+    said, url = str(details.get("message") or "")[:200], str(details.get("url") or "")
+    return f"{said} {url if url.startswith('https://') else ''}"[:400]
 
 
 def _dicts(found: Any) -> list[Mapping[str, Any]]:
@@ -226,6 +242,8 @@ class Cures:
     """What the user can do, in the words of one tier."""
 
     key: str = ""
+    key_kind: str = ""
+    access: str = ""
     quota: str = ""
     model: str = ""
     address: str = ""
@@ -261,13 +279,35 @@ def failure_from(
             return RateLimited(tier, f"too many requests ({told})", wait=wait)
         case Kind.QUOTA:
             return QuotaUsedUp(tier, f"the quota is used up ({told})", wait=wait, cure=cures.quota)
-        case Kind.KEY | Kind.TOKEN_KIND | Kind.EDITOR:
+        case Kind.KEY:
             return Unauthorized(tier, f"the key was refused ({told})", cure=cures.key)
+        case Kind.TOKEN_KIND:
+            return Unauthorized(tier, f"this kind of key was refused ({told})", cure=cures.key_kind or cures.key)
+        case Kind.EDITOR:
+            return TierUnavailable(tier, f"it misses an editor's header ({told})", reason=Reason.INTERNAL)
         case Kind.FORBIDDEN:
-            return Unauthorized(tier, f"access was denied ({told})", reason=Reason.FORBIDDEN, cure=cures.key)
-        case Kind.BLOCKED:
+            words = shown(complaint.message, prompt) if prompt else ""
+            cure = shown(complaint.advice, prompt, 400) or cures.access or cures.key
+            return Unauthorized(
+                tier,
+                f"access was denied ({told}){': ' + words if words else ''}",
+                reason=Reason.FORBIDDEN,
+                cure=cure,
+            )
+        case Kind.COUNTRY:
             return Unauthorized(
                 tier, f"access from here is not allowed ({told})", reason=Reason.FORBIDDEN, wait=ONE_DAY
+            )
+        case Kind.CLIENT:
+            cure = 'it is left alone until "ai-gateway reset"; an update of ai-failover-gateway may help'
+            return Unauthorized(tier, f"the service blocks this program ({told})", reason=Reason.FORBIDDEN, cure=cure)
+        case Kind.OUTDATED:
+            return Unauthorized(
+                tier,
+                f"the service takes this version of the program no more ({told})",
+                reason=Reason.FORBIDDEN,
+                wait=ONE_DAY,
+                cure="update ai-failover-gateway",
             )
         case Kind.MODEL:
             return TierUnavailable(

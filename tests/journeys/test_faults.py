@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from datetime import UTC, datetime
 
 import pytest
 
@@ -79,6 +80,15 @@ async def test_f06_a_dead_pooled_connection_is_replaced_once(gateway: Build, pro
     assert await failures_of(made) == 0
 
 
+async def test_f09_an_outage_of_githubs_look_up_opens_the_circuit(gateway: Build, providers: Providers):
+    made = gateway()
+    look_up = "/copilot_internal/user"
+    providers.copilot.script(*[f"bad_gateway_page@{look_up}"] * 4)
+    answers = [await made.ask("Tell me.") for _ in range(4)]
+    assert [answer.attempts[0].reason for answer in answers] == ["upstream_5xx"] * 3 + ["circuit_open"]
+    assert len(providers.copilot.calls_to(look_up)) == 3
+
+
 async def test_f11_a_rate_limit_is_waited_out(gateway: Build, providers: Providers):
     made = gateway()
     providers.copilot.script("status_429:retry_after=60")
@@ -88,6 +98,40 @@ async def test_f11_a_rate_limit_is_waited_out(gateway: Build, providers: Provide
     assert (answer.backend, answer.attempts[0].outcome) == ("cloud", "skipped")
     assert len(providers.copilot.paid_calls) == calls
     assert 55 < ((await circuit_of(made)).reopens_in or 0) <= 60
+
+
+async def test_f16_used_up_credits_cost_one_call_and_then_none_until_they_are_back(
+    gateway: Build, providers: Providers
+):
+    providers.copilot.script(then="copilot_quota_exceeded")
+    providers.copilot.quota_reset = datetime(2099, 12, 1, tzinfo=UTC).timestamp()
+    made = gateway()
+    first = await made.ask("Tell me.")
+    assert (first.backend, first.attempts[0].reason) == ("cloud", "quota_used_up")
+    assert "back on 2099-12-01" in first.attempts[0].detail
+    assert len(providers.copilot.paid_calls) == 1
+    calls = len(providers.copilot.calls)
+    later = [await made.ask("Tell me.") for _ in range(3)]
+    assert {(answer.backend, answer.attempts[0].outcome) for answer in later} == {("cloud", "skipped")}
+    assert len(providers.copilot.calls) == calls
+
+
+@pytest.mark.parametrize("limit", ["copilot_max_in_flight", "copilot_max_rpm"])
+async def test_over_a_courtesy_limit_little_time_is_kept_for_the_next_tier(
+    gateway: Build, providers: Providers, limit: str
+):
+    providers.copilot.script("hang")
+    made = gateway(**{limit: 1}, first_token_timeout=20)
+    holder = asyncio.create_task(made.ask("Tell me.", tier="copilot"))
+    for _ in range(500):
+        if providers.copilot.paid_calls:
+            break
+        await asyncio.sleep(0.01)
+    answer = await made.ask("Tell me.", deadline_s=4)
+    holder.cancel()
+    await asyncio.gather(holder, return_exceptions=True)
+    assert (answer.backend, answer.attempts[0].reason) == ("cloud", "courtesy_limit")
+    assert await failures_of(made) == 0
 
 
 async def test_f17_the_callers_fault_goes_no_further(gateway: Build, providers: Providers):

@@ -67,6 +67,7 @@ class CopilotSimulator(Simulator):
         self.max_prompt_tokens: int | None = None
         self.exchange_lifetime = 1800.0
         self.refresh_in = 1500
+        self.quota_reset: float = QUOTA_RESET
         self.clock_skew = 0.0  # of the `expires_at` that the exchange tells
         self.device = DeviceLogins()
         self._exchanged: dict[str, tuple[str, float]] = {}  # exchanged token → GitHub token, good until
@@ -270,7 +271,7 @@ class CopilotSimulator(Simulator):
             "overage_permitted": False,
             "unlimited": False,
             "has_quota": left > 0,
-            "quota_reset_at": QUOTA_RESET,
+            "quota_reset_at": self.quota_reset,
             "token_based_billing": True,
             "timestamp_utc": time.strftime("%Y-%m-%dT%H:%M:%S.000Z", time.gmtime()),
         }

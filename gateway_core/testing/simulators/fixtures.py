@@ -34,6 +34,16 @@ NO_ACCESS = {
     "reason": "no_access",
 }
 
+POLICY = {
+    "error": {"message": "access denied by policy", "code": "forbidden"},
+    "error_details": {
+        "message": "Your organization has disabled Copilot for command lines.",
+        "notification_id": "feature_disabled",
+        "title": "Copilot is switched off",
+        "url": "https://docs.github.com/copilot/policies",
+    },
+}
+
 COPILOT: dict[str, Reply] = {
     "authentication_failed": _copilot_text(401, "unauthorized: AuthenticateToken authentication failed"),
     "token_expired": _copilot_text(401, "unauthorized: token expired"),
@@ -83,9 +93,12 @@ COPILOT: dict[str, Reply] = {
     "session_quota_exceeded": _copilot(402, "session_quota_exceeded", "Session limit reached", retry_after="18000"),
     "overage_limit_reached": _copilot(402, "overage_limit_reached", "Overage limit reached"),
     "forbidden_policy": _copilot(403, "forbidden", "access denied by policy"),
+    "policy_details": json_reply(POLICY, 403, x_github_request_id=REQUEST_ID),
     "no_access": json_reply(NO_ACCESS, 403, x_github_request_id=REQUEST_ID),
     "extension_blocked": _copilot(403, "extension_blocked", "this client is blocked"),
     "login_page_403": text_reply("<html>Login required</html>", 403, "text/html"),
+    "blocked_by_firewall": text_reply("Request blocked. Incident 4711.", 400),
+    "bad_gateway_page": text_reply("<html><h1>502 Bad Gateway</h1></html>", 502, "text/html"),
     "misdirected": _copilot_text(421, "Misdirected Request"),
     "failed_dependency": _copilot_text(424, "failed dependency"),
     "global_rate_limit": _copilot(429, "user_global_rate_limited:pro", "rate limit", retry_after="6"),

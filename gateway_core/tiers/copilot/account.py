@@ -22,8 +22,9 @@ from ...secrets import Secret
 from ...settings import Settings, is_loopback
 from ...types import Reason
 from ..complaints import Complaint, Cures, Kind, complaint_of, failure_from, shown
-from ..http import Client, Http, Reply, open_stream, portal, retry_after
-from .flight import Flight
+from ..http import Client, Http, Reply, open_stream, retry_after
+from .flight import Flights
+from .in_the_way import in_the_way, is_in_the_way
 from .tokens import Kind as TokenKind
 from .tokens import Token
 
@@ -40,6 +41,10 @@ WAIT_BEFORE = 30.0  # ... and when they wait for the new one
 LONGEST_BACKOFF = 60.0
 CURES = Cures(
     key='run "ai-gateway login" or "gh auth login"',
+    key_kind='a fine-grained token needs the account permission "Copilot Requests" and the integration id '
+    '"copilot-developer-cli": leave COPILOT_INTEGRATION_ID empty, or run "gh auth login"',
+    access="let the account, or its organisation, allow Copilot (https://github.com/settings/copilot), "
+    "or log in with another",
     quota="wait for the reset, or allow more spending in the Copilot settings",
     model="choose another COPILOT_MODEL",
     address="check COPILOT_API_BASE",
@@ -71,7 +76,7 @@ class Bearer:
 
 
 class Accounts:
-    """Looks up the seat behind the current token; one look-up at a time, whoever asks."""
+    """Looks up the seats behind tokens; for each token one look-up at a time, whoever asks."""
 
     def __init__(self, settings: Settings, clock: Clock, http: Http, client: Client) -> None:
         self._settings = settings
@@ -80,11 +85,11 @@ class Accounts:
         self._client = client
         self._known: dict[Secret, Account] = {}
         self._bearers: dict[Secret, Bearer] = {}
-        self._flight: Flight[Account] = Flight()
-        self._exchange: Flight[Bearer] = Flight()
+        self._flights: Flights[Account] = Flights()
+        self._trades: Flights[Bearer] = Flights()
         self._tries = 0
         self._not_before = 0.0
-        self.exchanges = settings.copilot_auth == "exchange"
+        self._to_exchange: set[Secret] = set()
         host = settings.gh_host.lower()
         at_home = host in ("", "github.com")
         default = settings.copilot_github_api == "https://api.github.com"
@@ -102,6 +107,17 @@ class Accounts:
         pinned = self._settings.copilot_api_base
         return pinned is None or is_loopback(pinned) == is_loopback(self.rest)
 
+    def exchanges(self, token: Token) -> bool:
+        """Whether this token is exchanged first, instead of being sent as it is."""
+        return self._settings.copilot_auth == "exchange" or token.secret in self._to_exchange
+
+    def exchange_instead(self, token: Token) -> bool:
+        """Exchange a token from now on that was refused as it is; False where that is not wanted or not possible."""
+        if self._settings.copilot_auth != "auto" or token.kind is not TokenKind.APP:
+            return False
+        self._to_exchange.add(token.secret)
+        return True
+
     def known(self, token: Token) -> Account | None:
         return self._known.get(token.secret)
 
@@ -109,13 +125,13 @@ class Accounts:
         """What to send, and to which host."""
         if token.kind is TokenKind.EXCHANGED:
             return Bearer(token.secret, self._settings.copilot_api_base or self._generic, is_exchanged=True)
-        if self.exchanges:
+        if self.exchanges(token):
             return await self._exchanged(token)
         if self._settings.copilot_api_base:
             return Bearer(token.secret, self._settings.copilot_api_base)
         account = self._known.get(token.secret)
         if account is None or self._age(account) >= HOST_FRESH:
-            account = await self._flight.join(lambda: self._look(token))
+            account = await self._flights.join(token.secret, lambda: self._look(token))
         return Bearer(token.secret, account.api)
 
     async def credits(self, token: Token, fresh_for: float = CREDITS_FRESH) -> Account | None:
@@ -124,18 +140,20 @@ class Accounts:
         if not self.can_look or token.kind is TokenKind.EXCHANGED:
             return account
         if account is None or self._age(account) >= fresh_for:
-            account = await self._flight.join(lambda: self._look(token))
+            account = await self._flights.join(token.secret, lambda: self._look(token))
         return account
 
     async def moved(self, token: Token, bearer: Bearer) -> bool:
         """Ask again where the seat is served; True when it is another host than `bearer` names."""
-        if self.exchanges:
+        if token.kind is TokenKind.EXCHANGED:
+            return False
+        if bearer.is_exchanged:
             return (await self._renewed(token, bearer)).api != bearer.api
         if self._settings.copilot_api_base or not self.can_look:
             return False
         account = self._known.get(token.secret)
         if account is None or account.api == bearer.api:  # else somebody else has found the new host already
-            account = await self._flight.join(lambda: self._look(token))
+            account = await self._flights.join(token.secret, lambda: self._look(token))
         return account.api != bearer.api
 
     async def refreshed(self, token: Token, bearer: Bearer) -> bool:
@@ -144,14 +162,19 @@ class Accounts:
             return False
         return (await self._renewed(token, bearer)).secret != bearer.secret
 
+    def forget_refusals(self) -> None:
+        """What was refused as it is may be tried like that again."""
+        self._to_exchange.clear()
+
     def forget(self) -> None:
         """Every seat, and every bearer that a token was exchanged for."""
+        self.forget_refusals()
         self._known.clear()
         self._bearers.clear()
 
     async def aclose(self) -> None:
-        await self._flight.aclose()
-        await self._exchange.aclose()
+        await self._flights.aclose()
+        await self._trades.aclose()
 
     def _age(self, account: Account) -> float:
         age = self._clock.span() - account.known_at
@@ -163,13 +186,18 @@ class Accounts:
         reply, text = await self._get("/copilot_internal/user", token, LOOK_LIMIT)
         if reply.status == 200:
             account = self._account_in(_object(text))
-        elif reply.status in (403, 404) and "error_details" not in text and not _is_rate_limit(text):
-            # this kind of token may not ask, which says nothing about what Copilot takes
+        elif self._may_not_ask(reply, text):  # which says nothing about what Copilot takes
             account = Account(self._generic, known_at=self._clock.span())
         else:
             raise self._failure(reply, text)
         self._known[token.secret] = account
         return account
+
+    def _may_not_ask(self, reply: Reply, text: str) -> bool:
+        """Whether GitHub refused this kind of token, and neither the account nor for now."""
+        if reply.status not in (403, 404) or "error_details" in text or _is_rate_limit(text):
+            return False
+        return not is_in_the_way(reply, complaint_of(reply.status, text), self.rest)
 
     def _account_in(self, found: Mapping[str, Any]) -> Account:
         endpoints = found.get("endpoints")
@@ -206,21 +234,21 @@ class Accounts:
         bearer = self._bearers.get(token.secret)
         left = (bearer.good_until or 0.0) - self._clock.span() if bearer else 0.0
         if bearer is None or left < WAIT_BEFORE:
-            return await self._exchange.join(lambda: self._trade(token))
+            return await self._trades.join(token.secret, lambda: self._trade(token))
         if left < RENEW_BEFORE and self._clock.span() >= self._not_before:
-            self._exchange.start(lambda: self._trade(token))  # a failure is told when the old one has ended
+            self._trades.start(token.secret, lambda: self._trade(token))  # a failure is told when the old one has ended
         return bearer
 
     async def _renewed(self, token: Token, stale: Bearer) -> Bearer:
         bearer = self._bearers.get(token.secret)
         if bearer is not None and bearer.secret != stale.secret:
             return bearer  # somebody else was faster
-        return await self._exchange.join(lambda: self._trade(token))
+        return await self._trades.join(token.secret, lambda: self._trade(token))
 
     async def _trade(self, token: Token) -> Bearer:
         try:
             reply, text = await self._get("/copilot_internal/v2/token", token, EXCHANGE_LIMIT)
-            if reply.status == 404:
+            if reply.status == 404 and not is_in_the_way(reply, complaint_of(404, text), self.rest):
                 raise Unauthorized(
                     "copilot",
                     "this token cannot be exchanged",
@@ -267,13 +295,13 @@ class Accounts:
         wait = retry_after(reply.headers, self._clock.wall())
         if _is_rate_limit(text):
             return RateLimited("copilot", "GitHub's own rate limit is reached", wait=wait)
-        details = _object(text).get("error_details")
-        if reply.status == 403 and isinstance(details, dict):
-            told = shown(f"{details.get('message') or ''} {details.get('url') or ''}".strip(), None)
-            return Unauthorized("copilot", "this account has no Copilot", reason=Reason.FORBIDDEN, cure=told)
-        if reply.content_type == "text/html":
-            return portal("copilot")
-        found = failure_from("copilot", complaint_of(reply.status, text, wait), CURES)
+        complaint = complaint_of(reply.status, text, wait)
+        if is_in_the_way(reply, complaint, self.rest):
+            return in_the_way("copilot", reply.status)
+        if complaint.kind is Kind.FORBIDDEN and complaint.advice:
+            cure = shown(complaint.advice, None, 400)
+            return Unauthorized("copilot", "this account has no Copilot", reason=Reason.FORBIDDEN, cure=cure)
+        found = failure_from("copilot", complaint, CURES)
         if isinstance(found, TierFailed):
             return found
         return TierBroken("copilot", f"the account cannot be looked up ({reply.status})", reason=Reason.UPSTREAM_ERROR)

@@ -13,7 +13,8 @@ from ...types import Reason
 from ..complaints import complaint_of, failure_from
 from ..http import Client, open_stream
 from .account import CURES
-from .flight import Flight
+from .flight import Flights
+from .in_the_way import in_the_way, is_in_the_way
 from .models import Model, ModelFile, Shelf, models_in
 
 LISTED_JUST_NOW = 60.0
@@ -31,7 +32,7 @@ class Catalogue:
         self._file = ModelFile(state_dir, clock)
         self._shelf: Shelf | None = None
         self._key = ""
-        self._listing: Flight[Shelf] = Flight()
+        self._listings: Flights[Shelf] = Flights()
 
     @property
     def models(self) -> tuple[Model, ...]:
@@ -49,16 +50,16 @@ class Catalogue:
         if key != self._key:
             self._shelf, self._key = await self._file.load(key), key
         if self._shelf is None and wait:
-            return (await self._listing.join(lambda: self._list(key, ask))).models
+            return (await self._listings.join(key, lambda: self._list(key, ask))).models
         if self._shelf is None or not self._shelf.is_fresh(self._clock.wall()):
-            self._listing.start(lambda: self._list(key, ask))
+            self._listings.start(key, lambda: self._list(key, ask))
         return self.models
 
-    async def anew(self, ask: Ask) -> tuple[Model, ...]:
+    async def anew(self, key: str, ask: Ask) -> tuple[Model, ...]:
         """The list, asked for again unless that was done within the last minute."""
-        shelf, now = self._shelf, self._clock.wall()
+        shelf, now = self._shelf if key == self._key else None, self._clock.wall()
         if shelf is None or not 0 <= now - shelf.at < LISTED_JUST_NOW:
-            shelf = await self._listing.join(lambda: self._list(self._key, ask))
+            shelf = await self._listings.join(key, lambda: self._list(key, ask))
         return shelf.models
 
     def forget(self) -> None:
@@ -66,7 +67,7 @@ class Catalogue:
         self._shelf, self._key = None, ""
 
     async def aclose(self) -> None:
-        await self._listing.aclose()
+        await self._listings.aclose()
 
     async def _list(self, key: str, ask: Ask) -> Shelf:
         rows = await ask()
@@ -83,7 +84,10 @@ async def list_of_models(client: Client, api: str, headers: Mapping[str, str], t
     try:
         async with asyncio.timeout(LIST_LIMIT), open_stream(client, request, tier=tier) as reply:
             if reply.status != 200:
-                found = failure_from(tier, complaint_of(reply.status, await reply.error_text()), CURES)
+                complaint = complaint_of(reply.status, await reply.error_text())
+                if is_in_the_way(reply, complaint, api):
+                    raise in_the_way(tier, reply.status)
+                found = failure_from(tier, complaint, CURES)
                 raise found if isinstance(found, TierFailed) else TierBroken(tier, "no list of models")
             return await reply.json()
     except TimeoutError:

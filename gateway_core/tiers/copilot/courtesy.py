@@ -8,7 +8,6 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from ...clock import Clock
-from ...deadline import Deadline
 from ...errors import TierUnavailable
 from ...types import Reason
 
@@ -27,14 +26,18 @@ class Courtesy:
         self._begun: deque[float] = deque()
 
     @asynccontextmanager
-    async def place(self, deadline: Deadline) -> AsyncIterator[None]:
-        """Hold a place for one request, or raise `TierUnavailable(courtesy_limit)`."""
+    async def place(self, until_text: float) -> AsyncIterator[None]:
+        """Hold a place for one request, or raise `TierUnavailable(courtesy_limit)`.
+
+        Of the seconds left to its first text a request waits for half at most: the rest is for the answer.
+        """
+        patience = min(self._patience, until_text / 2)
         try:
-            async with asyncio.timeout(min(self._patience, deadline.remaining())):
+            async with asyncio.timeout(patience):
                 if self._places is not None:
                     await self._places.acquire()
                 try:
-                    await self._turn()
+                    await self._turn(patience)
                 except BaseException:
                     if self._places is not None:
                         self._places.release()
@@ -47,7 +50,7 @@ class Courtesy:
             if self._places is not None:
                 self._places.release()
 
-    async def _turn(self) -> None:
+    async def _turn(self, patience: float) -> None:
         """Wait until the last minute has room."""
         while self._a_minute:
             now = self._clock.span()
@@ -57,7 +60,7 @@ class Courtesy:
                 self._begun.append(now)
                 return
             wait = MINUTE - (now - self._begun[0])
-            if wait > self._patience:  # waiting would be in vain
+            if wait > patience:  # waiting would be in vain
                 raise _over(f"{self._a_minute} a minute")
             await asyncio.sleep(wait)
 

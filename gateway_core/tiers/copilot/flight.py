@@ -1,9 +1,9 @@
-"""One look-up for many who ask at the same time."""
+"""One look-up for many who ask the same at the same time."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Hashable
 from typing import Generic, TypeVar
 
 from ...errors import GatewayError, TierFailed
@@ -11,14 +11,17 @@ from ...errors import GatewayError, TierFailed
 T = TypeVar("T")
 
 
-class Flight(Generic[T]):
-    """`join` starts the work or joins what is under way; a caller who leaves does not stop it for the others."""
+class Flights(Generic[T]):
+    """`join` starts the work or joins what is under way for the same key, and only for the same.
+
+    A caller who leaves does not stop it for the others.
+    """
 
     def __init__(self) -> None:
-        self._task: asyncio.Task[T | GatewayError] | None = None
+        self._tasks: dict[Hashable, asyncio.Task[T | GatewayError]] = {}
 
-    async def join(self, work: Callable[[], Awaitable[T]]) -> T:
-        task = self.start(work)
+    async def join(self, key: Hashable, work: Callable[[], Awaitable[T]]) -> T:
+        task = self.start(key, work)
         found = await asyncio.shield(task)
         if isinstance(found, TierFailed):
             raise copy_of(found)
@@ -26,17 +29,24 @@ class Flight(Generic[T]):
             raise found
         return found
 
-    def start(self, work: Callable[[], Awaitable[T]]) -> asyncio.Task[T | GatewayError]:
+    def start(self, key: Hashable, work: Callable[[], Awaitable[T]]) -> asyncio.Task[T | GatewayError]:
         """Have it done, without waiting."""
-        task = self._task
+        task = self._tasks.get(key)
         if task is None or task.done() or task.get_loop() is not asyncio.get_running_loop():
-            task = self._task = asyncio.create_task(_settled(work))
+            task = self._tasks[key] = asyncio.create_task(_settled(work))
+            task.add_done_callback(lambda ended: self._landed(key, ended))
         return task
 
     async def aclose(self) -> None:
-        if self._task is not None and not self._task.done():
-            self._task.cancel()
-            await asyncio.wait([self._task])
+        running = [task for task in self._tasks.values() if not task.done()]
+        for task in running:
+            task.cancel()
+        if running:
+            await asyncio.wait(running)
+
+    def _landed(self, key: Hashable, ended: asyncio.Task[T | GatewayError]) -> None:
+        if self._tasks.get(key) is ended:
+            del self._tasks[key]
 
 
 async def _settled(work: Callable[[], Awaitable[T]]) -> T | GatewayError:

@@ -10,38 +10,35 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import uuid
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
 from ...clock import Clock
-from ...errors import GatewayError, QuotaUsedUp, TierBroken, TierFailed, TierUnavailable, Unauthorized
+from ...errors import GatewayError, QuotaUsedUp, TierFailed, TierUnavailable, Unauthorized
 from ...secrets import account_salt, fingerprint, identity_of, origin_of
 from ...settings import Settings, is_loopback
 from ...types import Chunk, Prompt, Reason
 from ..base import Call, Missing, TierDefaults, TierInfo
-from ..complaints import CHARS_PER_TOKEN, Complaint, Kind, complaint_of, failure_from, failure_in_stream
-from ..http import Http, Reply, open_stream, portal, retry_after
+from ..complaints import CHARS_PER_TOKEN, ONE_DAY, Complaint, Kind, complaint_of, failure_from, failure_in_stream
+from ..http import Http, Reply, open_stream, retry_after
 from ..lessons import Lessons, choose_instead
 from ..openai_wire import Flavour, as_bytes, chat_body, droppable, read_chat
 from .account import CURES, Accounts, Bearer, quota_wait
 from .catalogue import Catalogue, list_of_models
 from .courtesy import Courtesy
+from .headers import Extras, Headers
+from .in_the_way import in_the_way, is_in_the_way
 from .models import PREFERRED, RESPONSES, Endpoints, Model, choose
 from .responses_wire import not_taken, read_responses, responses_body
-from .tokens import Kind as TokenKind
 from .tokens import Token, TokenSources
 
 log = logging.getLogger("ai_gateway")
 
 BACKEND = "copilot"
-API_VERSION = "2026-06-01"
-PAT_INTEGRATION = "copilot-developer-cli"  # the only one that personal access tokens are taken with
 SHORT_WAIT = 2.0
-RECHECK_AFTER = 5.0
 FLAVOUR = Flavour(max_tokens_field="max_completion_tokens", keep_alive=("keep-alive",))
 
 
@@ -51,6 +48,7 @@ class _Way:
 
     token: Token
     bearer: Bearer
+    extras: Extras
     asked: str
     model: str
     row: Model | None
@@ -93,11 +91,8 @@ class CopilotTier(TierDefaults):
         self._endpoints = Endpoints()
         self._lessons = Lessons(BACKEND)
         self._catalogue = Catalogue(settings.ai_gateway_state_dir, clock)
-        self._needs_integration = False
-        self._needs_editor = False
+        self._headers = Headers(settings.copilot_integration_id, http.user_agent)
         self._has_worked = False
-        self._rechecked_at = -RECHECK_AFTER
-        self._recheck: asyncio.Future[Token | None] | None = None
 
     # Known without asking anybody
 
@@ -140,8 +135,9 @@ class CopilotTier(TierDefaults):
         return row.prompt_tokens * CHARS_PER_TOKEN if row and row.prompt_tokens else None
 
     def forget(self) -> None:
-        """After a reset: refused tokens may be tried again."""
+        """After a reset: refused tokens may be tried again, and as they are."""
         self._sources.forget()
+        self._accounts.forget_refusals()
 
     def forget_login(self) -> None:
         self._sources.forget_saved()
@@ -171,20 +167,22 @@ class CopilotTier(TierDefaults):
         if token is None:
             why, cure = self._sources.problem
             raise TierUnavailable(BACKEND, why, cure=cure)
+        exchanged = self._accounts.exchanges(token)
         try:
             bearer = await self._accounts.bearer(token)
             way = await self._way(prompt, token, bearer)
         except Unauthorized as failure:
-            failure.again = failure.reason is Reason.UNAUTHORIZED and await self._has_another(token)
+            may_exchange = failure.reason is Reason.UNAUTHORIZED and not exchanged
+            failure.again = await self._has_another(token, may_exchange=may_exchange)
             raise
         call.asked.model = way.model
         body, notes = self._request(prompt, way)
-        async with self._courtesy.place(call.deadline):
+        async with self._courtesy.place(call.until_text):
             request = self._client.build_request(
                 "POST",
                 f"{bearer.api}{way.path}",
                 content=as_bytes(body),
-                headers={**self._headers(token, bearer), "accept": "text/event-stream"},
+                headers={**self._headers.of(bearer, way.extras), "accept": "text/event-stream"},
             )
             async with open_stream(self._client, request, call, tier=BACKEND) as reply:
                 if reply.status >= 400:
@@ -221,7 +219,8 @@ class CopilotTier(TierDefaults):
             if rows and self._catalogue.row(model) is None:
                 model = await self._substitute(asked, token, bearer) or model
         row = self._catalogue.row(model)
-        return _Way(token, bearer, asked, model, row, self._endpoints.of(model, row))
+        extras = self._headers.extras(token, bearer)
+        return _Way(token, bearer, extras, asked, model, row, self._endpoints.of(model, row))
 
     def _request(self, prompt: Prompt, way: _Way) -> tuple[dict[str, Any], list[str]]:
         without = self._lessons.refused_by(way.model)
@@ -236,26 +235,6 @@ class CopilotTier(TierDefaults):
         efforts = way.row.efforts if way.row else None
         return responses_body(prompt, way.model, efforts=efforts, without=without), notes
 
-    def _headers(self, token: Token, bearer: Bearer) -> dict[str, str]:
-        headers = {
-            "authorization": f"Bearer {bearer.secret.reveal()}",
-            "content-type": "application/json",
-            "x-github-api-version": API_VERSION,
-            "x-initiator": "user",
-            "openai-intent": "conversation-panel",
-            "x-request-id": str(uuid.uuid4()),
-        }
-        integration = self._integration(token)
-        if integration:
-            headers["copilot-integration-id"] = integration
-        if bearer.is_exchanged or self._needs_editor:
-            headers["editor-version"] = headers["editor-plugin-version"] = self._http.user_agent
-        return headers
-
-    def _integration(self, token: Token) -> str | None:
-        needs = self._needs_integration or token.kind in (TokenKind.FINE_GRAINED, TokenKind.INSTALLATION)
-        return self._settings.copilot_integration_id or (PAT_INTEGRATION if needs else None)
-
     def _the_salt(self) -> bytes:
         if self._salt is None:
             self._salt = self._salt_of()
@@ -264,16 +243,21 @@ class CopilotTier(TierDefaults):
     # The list of models
 
     async def _models(self, token: Token, bearer: Bearer, *, wait: bool) -> tuple[Model, ...]:
-        key = f"{origin_of(bearer.api)}|{fingerprint(token.secret, self._the_salt())}|{self._integration(token) or ''}"
-        return await self._catalogue.read(key, lambda: self._list(token, bearer), wait=wait)
+        return await self._catalogue.read(self._key(token, bearer), lambda: self._list(token, bearer), wait=wait)
+
+    def _key(self, token: Token, bearer: Bearer) -> str:
+        """Whose list: it depends on the integration id, too."""
+        integration = self._headers.extras(token, bearer).integration or ""
+        return f"{origin_of(bearer.api)}|{fingerprint(token.secret, self._the_salt())}|{integration}"
 
     async def _list(self, token: Token, bearer: Bearer) -> Any:
-        return await list_of_models(self._client, bearer.api, self._headers(token, bearer), BACKEND)
+        headers = self._headers.of(bearer, self._headers.extras(token, bearer))
+        return await list_of_models(self._client, bearer.api, headers, BACKEND)
 
     async def _substitute(self, gone: str, token: Token, bearer: Bearer) -> str | None:
         """A live model for one that is not on the list, or was refused though it is."""
         try:
-            rows = await self._catalogue.anew(lambda: self._list(token, bearer))
+            rows = await self._catalogue.anew(self._key(token, bearer), lambda: self._list(token, bearer))
         except TierFailed:
             return None
         default = choose(rows)
@@ -293,14 +277,12 @@ class CopilotTier(TierDefaults):
     ) -> GatewayError:
         wall = self._clock.wall()
         text = await reply.error_text()
-        is_theirs = "x-github-request-id" in reply.headers
-        if reply.content_type == "text/html" or (reply.status == 403 and not is_theirs):
-            told = portal(BACKEND)
-            return TierBroken(BACKEND, told.detail, reason=Reason.PORTAL, cure=told.cure)
         complaint = complaint_of(reply.status, text, retry_after(reply.headers, wall))
+        if is_in_the_way(reply, complaint, way.bearer.api):
+            return in_the_way(BACKEND, reply.status)
         failure = failure_from(BACKEND, complaint, CURES, prompt=prompt, billed=reply.status >= 500)
         if isinstance(failure, QuotaUsedUp):
-            failure.wait = retry_after(reply.headers, wall, most=366 * 86_400.0) or await self._until_reset(way.token)
+            return await self._used_up(reply, complaint, way.token)
         mend = self._mending.get(complaint.kind)
         try:
             mended = mend is not None and await mend(self, complaint, way, body, prompt, call)
@@ -318,53 +300,47 @@ class CopilotTier(TierDefaults):
             )
         return failure
 
-    async def _until_reset(self, token: Token) -> float:
-        account = self._accounts.known(token)
-        if account is None:
-            try:
-                account = await self._accounts.credits(token)
-            except TierFailed:
-                account = None
-        return quota_wait(account, self._clock.wall()) or 3600.0
+    async def _used_up(self, reply: Reply, complaint: Complaint, token: Token) -> QuotaUsedUp:
+        """Until the moment that the reply or the account names; else it is asked again after an hour."""
+        wall = self._clock.wall()
+        wait = retry_after(reply.headers, wall, most=366 * ONE_DAY)
+        wait = wait or quota_wait(self._accounts.known(token), wall)
+        if not wait:  # what is known may be of the time before the last reset
+            with suppress(TierFailed):
+                wait = quota_wait(await self._accounts.credits(token), wall)
+        back = f", back on {datetime.fromtimestamp(wall + wait, UTC).date()}" if wait else ""
+        return QuotaUsedUp(BACKEND, f"its credits are used up{back} ({complaint.label})", wait=wait, cure=CURES.quota)
 
     async def _mend_key(self, c: Complaint, way: _Way, body: Any, prompt: Prompt, call: Call) -> bool:
         if await self._accounts.refreshed(way.token, way.bearer):
             return True
-        return await self._has_another(way.token)
+        return await self._has_another(way.token, may_exchange=not way.bearer.is_exchanged)
 
-    async def _has_another(self, token: Token) -> bool:
-        """Look once more for a token in the place of one that was refused."""
-        if self._sources.current != token:
-            return True  # another request has found the new one already
-        now = self._clock.span()
-        if now - self._rechecked_at >= RECHECK_AFTER:
-            self._rechecked_at = now
-            self._recheck = asyncio.ensure_future(self._sources.look(anew=True))
-        if self._recheck is not None:
-            await asyncio.wait([self._recheck])
-        if self._sources.current is not None and self._sources.current.secret != token.secret:
+    async def _has_another(self, token: Token, *, may_exchange: bool = False) -> bool:
+        """Another token in the place of one that was refused, or the same one in another form."""
+        if await self._sources.renewed(token):
             return True
-        if self._settings.copilot_auth == "auto" and token.kind is TokenKind.APP and not self._accounts.exchanges:
-            self._accounts.exchanges = True
+        if may_exchange and self._accounts.exchange_instead(token):
             return True
-        self._sources.refuse(token)
-        return False
+        return await self._sources.pass_over(token)
 
     async def _mend_host(self, c: Complaint, way: _Way, body: Any, prompt: Prompt, call: Call) -> bool:
-        if c.kind is Kind.FORBIDDEN and not self._has_worked:
-            return False
         return await self._accounts.moved(way.token, way.bearer)
 
+    async def _mend_access(self, c: Complaint, way: _Way, body: Any, prompt: Prompt, call: Call) -> bool:
+        with suppress(TierFailed):  # a seat that was served before may have moved; else it is the account's
+            if self._has_worked and await self._accounts.moved(way.token, way.bearer):
+                return True
+        return await self._has_another(way.token)
+
     async def _mend_integration(self, c: Complaint, way: _Way, body: Any, prompt: Prompt, call: Call) -> bool:
-        if self._integration(way.token) is not None:
-            self._sources.refuse(way.token)
-            return False
-        self._needs_integration = True
-        return True
+        return self._headers.add_integration(way.extras) or await self._sources.pass_over(way.token)
 
     async def _mend_editor(self, c: Complaint, way: _Way, body: Any, prompt: Prompt, call: Call) -> bool:
-        was, self._needs_editor = self._needs_editor or way.bearer.is_exchanged, True
-        return not was
+        if self._headers.add_editor(way.extras):
+            return True
+        log.warning("copilot: it misses a header that was sent; please report this as a fault of the gateway")
+        return False
 
     async def _mend_path(self, c: Complaint, way: _Way, body: Any, prompt: Prompt, call: Call) -> bool:
         return self._endpoints.refused(way.model, way.path)
@@ -392,7 +368,7 @@ class CopilotTier(TierDefaults):
     ] = {
         Kind.KEY: _mend_key,
         Kind.HOST: _mend_host,
-        Kind.FORBIDDEN: _mend_host,
+        Kind.FORBIDDEN: _mend_access,
         Kind.TOKEN_KIND: _mend_integration,
         Kind.EDITOR: _mend_editor,
         Kind.ENDPOINT: _mend_path,
@@ -427,7 +403,7 @@ class CopilotTier(TierDefaults):
         details: dict[str, Any] = {}
         if token is not None:
             details |= {"source": token.source, "token": token.secret.hint}
-            details["auth"] = "exchange" if self._accounts.exchanges else "direct"
+            details["auth"] = "exchange" if self._accounts.exchanges(token) else "direct"
         if account is not None:
             details |= {"login": account.login, "plan": account.plan, "is_unlimited": account.is_unlimited}
             details |= {"credits_left": account.credits, "credits_total": account.entitlement}

@@ -32,6 +32,7 @@ from .login import saved_token
 GH_LIMIT = 3.0
 GH_FRESH = 600.0
 FILES_FRESH = 30.0
+RECHECK_AFTER = 5.0  # many requests may be refused at once: their sources are read anew for all of them together
 PATIENCE = 1.0  # how long a request waits for a slow source; the next one has it
 
 
@@ -121,11 +122,13 @@ class TokenSources:
         self._gh: tuple[Secret | None, float] | None = None
         self._looked_at: float | None = None
         self._looking: asyncio.Task[None] | None = None
+        self._rechecked_at = -RECHECK_AFTER
+        self._recheck: asyncio.Future[Token | None] | None = None
         self._erased = 0
         self._first = tuple(
             self._named(name) for name in ("copilot_github_token", "github_copilot_token", "gh_copilot_token")
         )
-        self._at_github = all(_is_githubs(url) for url in _hosts(settings))
+        self._at_github = all(is_loopback(url) or is_githubs(url) for url in _hosts(settings))
         self._last = tuple(self._named(name) for name in ("gh_token", "github_token"))
         self.current: Token | None = self._usable(self._first)
 
@@ -171,10 +174,24 @@ class TokenSources:
         rows += zip(("GH_TOKEN", "GITHUB_TOKEN"), self._last, strict=True)
         return [(name, token, _fault_of(token)) for name, token in rows]
 
-    def refuse(self, token: Token) -> None:
-        """This token does not work: another source is tried from the next request on."""
+    async def renewed(self, token: Token) -> bool:
+        """Whether its source, or a better one, has another token by now than this one, which was refused."""
+        if self.current != token:
+            return True  # another request has found the new one already
+        now = self._clock.span()
+        if now - self._rechecked_at >= RECHECK_AFTER:
+            self._rechecked_at = now
+            self._recheck = asyncio.ensure_future(self.look(anew=True))
+        if self._recheck is not None:
+            await asyncio.wait([self._recheck])
+        return self.current is not None and self.current.secret != token.secret
+
+    async def pass_over(self, token: Token) -> bool:
+        """Use it no more until a reset; True when another source has a token."""
         self._refused[token.secret] = token.source
         self._looked_at = None
+        found = await self.look()
+        return found is not None and found.secret != token.secret
 
     def forget(self) -> None:
         self._refused.clear()
@@ -253,6 +270,7 @@ def _hosts(settings: Settings) -> list[str]:
     return [url for url in named if url]
 
 
-def _is_githubs(url: str) -> bool:
+def is_githubs(url: str) -> bool:
+    """Whether an address is one of GitHub's own."""
     host = urlsplit(url if "//" in url else f"//{url}").hostname or ""
-    return is_loopback(url) or any(host == own or host.endswith(f".{own}") for own in _GITHUBS)
+    return any(host == own or host.endswith(f".{own}") for own in _GITHUBS)

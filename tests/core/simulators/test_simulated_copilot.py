@@ -232,13 +232,14 @@ def test_answers_carry_githubs_headers_and_their_cost(copilot):
     assert ask(copilot, "responses").events[-1]["copilot_usage"] == {"total_nano_aiu": 4_200_000}
 
 
-def test_every_real_reply_has_a_request_id_and_a_login_page_has_none(copilot):
+def test_every_real_reply_has_a_request_id_and_what_is_in_the_way_has_none(copilot):
     copilot.script(*copilot.named_errors)
     heard = {name: ask(copilot, "copilot") for name in copilot.named_errors}
 
     without = {name for name, reply in heard.items() if "x-github-request-id" not in reply.headers}
     assert without == {
-        "login_page_403", "device_flow_disabled", "incorrect_client_credentials", "expired_token", "access_denied",
+        "login_page_403", "blocked_by_firewall", "bad_gateway_page",
+        "device_flow_disabled", "incorrect_client_credentials", "expired_token", "access_denied",
     }  # fmt: skip
     assert heard["weekly_limit"].headers["retry-after"] == "208800"
     assert heard["free_quota_exceeded"].headers["retry-after"].endswith("GMT")

@@ -7,14 +7,20 @@ from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Any
 
+import pytest
+
 from gateway_core.deadline import Deadline
-from gateway_core.errors import TierFailed
+from gateway_core.errors import PromptRefused, TierFailed
 from gateway_core.settings import Settings
 from gateway_core.testing.clock import ManualClock
+from gateway_core.testing.simulators.copilot import QUOTA_RESET
 from gateway_core.tiers.base import Call
 from gateway_core.types import Chunk, Message, Prompt, Reason
 
 HANG_GUARD = 20.0
+TOKEN = "gho_CANARYs3cr3tOfTheUser0000000001"
+WALL = QUOTA_RESET - 8 * 86_400.0
+CHAT_MODEL, RESPONSES_MODEL = "gemini-3.8-flash", "gpt-6-luna"
 
 
 @dataclass
@@ -59,6 +65,15 @@ async def ask(tier: Any, prompt: Prompt | None = None, *, connect_timeout: float
                 failure.asked = asked  # type: ignore[attr-defined]
                 raise
             asked.mended.append(failure.reason)
+
+
+async def refusal(tier: Any, prompt: Prompt | None = None) -> Any:
+    """The failure that the router would finally see; the token is not in it."""
+    with pytest.raises((TierFailed, PromptRefused)) as raised:
+        await ask(tier, prompt)
+    found: Any = raised.value
+    assert TOKEN not in f"{found} {getattr(found, 'detail', '')} {found.cure}"
+    return found
 
 
 def settings_for(tmp_path: Any, **fields: Any) -> Settings:

@@ -3,18 +3,26 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import shutil
 import ssl
 import subprocess
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass, field
+from typing import Any
 
 import pytest
 
 from gateway_core.clock import SystemClock
 from gateway_core.deadline import Deadline
+from gateway_core.testing import CopilotSimulator
+from gateway_core.testing.clock import ManualClock
 from gateway_core.tiers.base import Call
+from gateway_core.tiers.copilot import CopilotTier
+from gateway_core.tiers.copilot.tokens import TokenSources
 from gateway_core.tiers.http import Http
+
+from .asking import TOKEN, WALL, settings_for
 
 Handler = Callable[["Exchange"], Awaitable[None]]
 
@@ -159,3 +167,46 @@ async def tls_server(certificate: tuple[str, str]) -> AsyncIterator[TlsServer]:
     server = await asyncio.start_server(TinyServer(handler).serve, "127.0.0.1", 0, ssl=context)
     yield TlsServer(f"https://127.0.0.1:{server.sockets[0].getsockname()[1]}", certificate[0])
     server.close()
+
+
+# Copilot
+
+
+@pytest.fixture
+def copilot() -> Iterator[CopilotSimulator]:
+    with CopilotSimulator() as simulator:
+        yield simulator
+
+
+@pytest.fixture
+def _no_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in [name for name in os.environ if name.endswith(("_TOKEN", "_MODEL")) or name.startswith("COPILOT")]:
+        monkeypatch.delenv(name)
+
+
+@pytest.fixture
+async def tier_of(http: Http, tmp_path: Any, _no_environment: None) -> AsyncIterator[Callable[..., CopilotTier]]:
+    """Makes Copilot tiers before a simulator; settings by name override the plain ones."""
+    made: list[CopilotTier] = []
+
+    def make(simulator: CopilotSimulator, *, gh: Any = None, clock: Any = None, **fields: Any) -> CopilotTier:
+        fields = {
+            "github_copilot_token": TOKEN,
+            "copilot_use_gh": gh is not None,
+            "copilot_editor_login": False,
+        } | fields
+        fields = {"copilot_github_api": simulator.url, "copilot_max_rpm": 0, "copilot_max_in_flight": 0} | fields
+        settings = settings_for(tmp_path, **fields)
+        clock = clock or ManualClock(wall=WALL)
+
+        async def run_gh(host: str) -> str | None:
+            return gh() if gh else None
+
+        sources = TokenSources(settings, clock, home=tmp_path / "home", run_gh=run_gh)
+        made.append(CopilotTier(settings, clock, http, sources=sources, patience=0.3))
+        return made[-1]
+
+    yield make
+    for tier in made:
+        await tier.aclose()

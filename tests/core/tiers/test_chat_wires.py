@@ -112,14 +112,56 @@ COMPLETED = {
     "response": {"status": "completed", "output": [], "usage": {"input_tokens": 14, "output_tokens": 3}},
     "copilot_usage": {"total_nano_aiu": 4_200_000},
 }
-RESPONSES = numbered(CREATED, output("Pâris \u2028"), output(" is 𝄞 good."), COMPLETED)
 
 
-def test_f50_the_responses_stream_cut_anywhere_says_the_same():
-    whole = said(responses(), RESPONSES)
-    assert whole[:3] == (TEXT, "stop", Usage(14, 3, 0.0042))
-    for place in range(1, len(RESPONSES)):
-        assert said(responses(), RESPONSES[:place], RESPONSES[place:]) == whole
+def incomplete(reason: str) -> dict[str, Any]:
+    return {
+        "type": "response.incomplete",
+        "response": {"incomplete_details": {"reason": reason}},
+    }
+
+
+FAILED = {
+    "type": "response.failed",
+    "response": {"status": "failed", "error": {"code": "server_error", "message": "x"}},
+}
+ERROR = {"type": "error", "code": "server_error", "message": "x", "param": None}
+WORDS = (CREATED, output("Pâris \u2028"), output(" is 𝄞 good."))
+RESPONSES_STREAMS = {
+    "completed": (numbered(*WORDS, COMPLETED), "stop"),
+    "incomplete for its length": (numbered(*WORDS, incomplete("max_output_tokens")), "length"),
+    "incomplete for its content": (numbered(*WORDS, incomplete("content_filter")), "content_filter"),
+    "failed": (numbered(*WORDS, FAILED), Reason.UPSTREAM_ERROR),
+    "error": (numbered(*WORDS, ERROR), Reason.UPSTREAM_ERROR),
+}
+
+
+def understood(*parts: bytes) -> tuple[str, Any]:
+    """The text that would be shown, and how it ended: the finish reason, or why it failed."""
+    answer, reader, text = responses(), SseReader("copilot"), ""
+    try:
+        for event in itertools.chain(*(reader.feed(part) for part in parts), reader.finish()):
+            if (chunk := answer.take(event)) is not None:
+                text += chunk.text
+        last = answer.end()
+    except TierBroken as failure:
+        return text, failure.reason
+    return text + last.text, last.finish_reason
+
+
+@pytest.mark.parametrize("line_end", [b"\n", b"\r\n"], ids=["lf", "crlf"])
+@pytest.mark.parametrize(("body", "end"), RESPONSES_STREAMS.values(), ids=RESPONSES_STREAMS)
+def test_f20_f47_f50_each_responses_stream_cut_anywhere_says_the_same(body, end, line_end):
+    body = body.replace(b"\n", line_end)
+    whole = understood(body)
+    assert whole == (TEXT, end)
+    for place in range(1, len(body)):
+        assert understood(body[:place], body[place:]) == whole
+    assert understood(*(body[n : n + 1] for n in range(len(body)))) == whole
+
+
+def test_the_responses_wire_tells_usage_and_credits():
+    assert said(responses(), RESPONSES_STREAMS["completed"][0])[2] == Usage(14, 3, 0.0042)
 
 
 def test_f52_a_number_twice_is_dropped_and_a_missing_one_is_a_cut():
@@ -129,28 +171,6 @@ def test_f52_a_number_twice_is_dropped_and_a_missing_one_is_a_cut():
     with pytest.raises(TierBroken) as raised:
         said(responses(), numbered(CREATED, output("a"), output("c", sequence_number=3)))
     assert raised.value.reason is Reason.TRUNCATED
-
-
-@pytest.mark.parametrize(("reason", "finish"), [("max_output_tokens", "length"), ("content_filter", "content_filter")])
-def test_f20_an_incomplete_response_says_why(reason, finish):
-    event = {"type": "response.incomplete", "response": {"incomplete_details": {"reason": reason}}}
-    assert said(responses(), numbered(CREATED, output("a"), event))[:2] == ("a", finish)
-
-
-@pytest.mark.parametrize(
-    "event",
-    [
-        {
-            "type": "response.failed",
-            "response": {"status": "failed", "error": {"code": "server_error", "message": "x"}},
-        },
-        {"type": "error", "code": "server_error", "message": "x", "param": None},
-    ],
-)
-def test_f47_a_response_that_fails_says_so(event):
-    with pytest.raises(TierBroken) as raised:
-        said(responses(), numbered(CREATED, output("a"), event))
-    assert raised.value.reason is Reason.UPSTREAM_ERROR
 
 
 def test_a_response_without_deltas_is_read_from_its_end():
