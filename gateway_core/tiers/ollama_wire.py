@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from dataclasses import dataclass
+from secrets import token_hex
 from typing import Any
 
 from ..errors import TierBroken, TierFailed, TierUnavailable
@@ -142,7 +143,7 @@ def _tool_call_from_ollama(number: int, call: Mapping[str, Any]) -> dict[str, An
     function = call.get("function") or {}
     return {
         "index": number,
-        "id": call.get("id") or f"call_{number}",
+        "id": call.get("id") or f"call_{token_hex(6)}",  # older servers give none; it is unique over all rounds
         "type": "function",
         "function": {
             "name": function.get("name", ""),

@@ -248,7 +248,70 @@ async def test_ollama_options_tools_and_pictures_are_translated():
     assert (prompt.max_tokens, prompt.temperature) == (9, 0.5)
     assert prompt.passthrough["response_format"]["json_schema"]["schema"] == {"type": "object"}
     assert set(prompt.passthrough) == {"top_p", "tools", "response_format"}
-    assert told["message"]["tool_calls"] == [{"function": {"name": "weather", "arguments": {"city": "Rome"}}}]
+    called = {"id": "c1", "function": {"name": "weather", "arguments": {"city": "Rome"}}}
+    assert told["message"]["tool_calls"] == [called]
+
+
+def called(*names: str, **ids: str) -> dict:
+    calls = [{"function": {"name": name, "arguments": {}}} for name in names]
+    return {"role": "assistant", "content": "", "tool_calls": [{**c, **ids} for c in calls]}
+
+
+async def paired(*turns: dict) -> tuple[list[str], list[str]]:
+    """The ids of the calls, and those that the results name, as a tier is told them."""
+    copilot = ScriptedTier("copilot")
+    async with calling(copilot) as client:
+        reply = await client.post("/api/chat", json={"messages": [*HELLO, *turns], "stream": False})
+    assert reply.status_code == 200, reply.text
+    told = copilot.prompts[0].messages
+    made = [call["id"] for turn in told for call in turn.extra.get("tool_calls", ())]
+    return made, [turn.extra["tool_call_id"] for turn in told if turn.role == "tool"]
+
+
+def result(**fields: str) -> dict:
+    return {"role": "tool", "content": "x", **fields}
+
+
+async def test_ollama_results_of_two_calls_at_once_are_told_apart():
+    by_order = await paired(called("a", "b"), result(), result())
+    by_name = await paired(called("a", "b"), result(tool_name="b"), result(tool_name="a"))
+    same_name = await paired(called("a", "a"), result(tool_name="a"), result(tool_name="a"))
+    first = {"id": "1", **called("a")["tool_calls"][0]}
+    second = {"id": "2", **called("a")["tool_calls"][0]}
+    by_id = await paired(
+        {**called("a"), "tool_calls": [first, second]}, result(tool_call_id="2"), result(tool_call_id="1")
+    )
+
+    assert by_order == same_name == (["call_0", "call_1"], ["call_0", "call_1"])
+    assert by_name == (["call_0", "call_1"], ["call_1", "call_0"])
+    assert by_id == (["1", "2"], ["2", "1"])
+
+
+@pytest.mark.parametrize("sent", [{}, {"id": "call_0"}])
+async def test_ollama_results_of_two_rounds_name_different_calls(sent):
+    given = {"tool_call_id": sent["id"]} if sent else {}
+    rounds = [called("a", **sent), result(**given), called("a", **sent), result(**given)]
+
+    made, answered = await paired(*rounds)
+
+    assert made == answered
+    assert len(set(made)) == 2
+
+
+async def test_an_ollama_result_that_answers_nothing_is_passed_on():
+    assert await paired(result(tool_name="a")) == ([], ["call_0"])
+
+
+@pytest.mark.parametrize(
+    ("begins", "kind"),
+    [("/9j/4AAQ", "jpeg"), ("R0lGODlh", "gif"), ("UklGRiQA", "webp"), ("iVBORw0K", "png"), ("Qk0=", "png")],
+)
+async def test_a_picture_is_called_what_it_is(begins, kind):
+    copilot = ScriptedTier("copilot")
+    async with calling(copilot) as client:
+        await client.post("/api/generate", json={"prompt": "What is it?", "images": [begins]})
+
+    assert copilot.prompts[0].messages[0].content[1]["image_url"]["url"] == f"data:image/{kind};base64,{begins}"
 
 
 @pytest.mark.parametrize("path", ["/api/chat", "/api/generate"])
