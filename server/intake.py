@@ -77,7 +77,7 @@ def ignored(body: BaseModel, where: str = "") -> tuple[str, ...]:
     if not names:
         return ()
     more = f" and {len(names) - _MOST_NAMES} more" if len(names) > _MOST_NAMES else ""
-    return (f"unknown fields were ignored: {', '.join(where + _shown(n) for n in names[:_MOST_NAMES])}{more}",)
+    return (f"unknown fields were ignored: {', '.join(where + shown(n) for n in names[:_MOST_NAMES])}{more}",)
 
 
 def _unknown(body: BaseModel, where: str = "") -> Iterator[str]:
@@ -90,7 +90,8 @@ def _unknown(body: BaseModel, where: str = "") -> Iterator[str]:
                     yield from _unknown(item, f"{where}{name}[{number}].")
 
 
-def _shown(name: str) -> str:
+def shown(name: str) -> str:
+    """A name that a caller chose, as it may be repeated to them."""
     readable = "".join(c if c.isprintable() else "?" for c in name[:_LONGEST_NAME])
     return readable + ("..." if len(name) > _LONGEST_NAME else "")
 
@@ -151,7 +152,7 @@ def path(loc: Sequence[int | str]) -> str:
         if isinstance(step, int):
             told += f"[{step}]"
         elif not step.startswith(":"):
-            told += f".{_shown(step)}" if told else _shown(step)
+            told += f".{shown(step)}" if told else shown(step)
     return told
 
 

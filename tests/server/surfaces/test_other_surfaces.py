@@ -143,6 +143,103 @@ async def test_anthropic_blocks_and_tools_are_translated_both_ways():
     assert json.loads(partial) == {"city": "Rome"}
 
 
+async def asked_of_anthropic(*tiers: ScriptedTier, **fields):
+    async with calling(*(tiers or (ScriptedTier("copilot"),))) as client:
+        return await client.post("/v1/messages", json={**ASKED["/v1/messages"], **fields})
+
+
+@pytest.mark.parametrize(
+    ("fields", "field"),
+    [
+        ({"tools": [{"name": "weather"}, {"type": "web_search_20260209", "name": "web_search"}]}, "tools[1].type"),
+        ({"tools": [{"type": 7, "name": "x"}]}, "tools[0].type"),
+        ({"system": [{"type": "image"}]}, "system[0].type"),
+        ({"messages": [{"role": "user", "content": [{"type": "document"}]}]}, "messages[0].content[0].type"),
+        (
+            {"messages": [{"role": "user", "content": [{"type": "image", "source": {"type": "file"}}]}]},
+            "messages[0].content[0].source.type",
+        ),
+        (
+            {"messages": [{"role": "user", "content": [{"type": "tool_result", "content": [{"type": "document"}]}]}]},
+            "messages[0].content[0].content[0].type",
+        ),
+    ],
+)
+async def test_what_the_anthropic_surface_does_not_serve_is_refused_not_lost(fields, field):
+    reply = await asked_of_anthropic(**fields)
+
+    error = reply.json()["error"]
+    assert (reply.status_code, reply.json()["type"], error["type"]) == (422, "error", "invalid_request_error")
+    assert field in error["message"]
+    assert error["ai_gateway"]["cure"]
+
+
+async def test_a_tool_of_ones_own_may_say_that_it_is_one():
+    copilot = ScriptedTier("copilot")
+    tool = {"type": "custom", "name": "weather", "input_schema": {"type": "object"}}
+    assert (await asked_of_anthropic(copilot, tools=[tool])).status_code == 200
+
+    assert copilot.prompts[0].passthrough["tools"] == [TOOL]
+
+
+async def test_pictures_and_errors_of_an_anthropic_tools_result_are_told():
+    copilot = ScriptedTier("copilot")
+    picture = {"type": "image", "source": {"type": "base64", "media_type": "image/jpeg", "data": "/9j/"}}
+    results = [
+        {"type": "tool_result", "tool_use_id": "c0", "content": [{"type": "text", "text": "a map"}, picture]},
+        {"type": "tool_result", "tool_use_id": "c1", "is_error": True, "content": "no such city"},
+    ]
+    await asked_of_anthropic(copilot, messages=[*HELLO, {"role": "user", "content": results}])
+
+    assert copilot.prompts[0].messages[1:] == (
+        Message("tool", "a map", {"tool_call_id": "c0"}),
+        Message("tool", "Error: no such city", {"tool_call_id": "c1"}),
+        Message(
+            "user",
+            [  # type: ignore[arg-type]
+                {"type": "text", "text": "Pictures of the tool result c0:"},
+                {"type": "image_url", "image_url": {"url": "data:image/jpeg;base64,/9j/"}},
+            ],
+        ),
+    )
+
+
+@pytest.mark.parametrize(
+    ("fields", "notes"),
+    [
+        ({"thinking": {"type": "enabled"}, "top_k": 5}, ["not passed on to the tiers: thinking, top_k"]),
+        ({"thinking": {"type": "disabled"}, "metadata": {"user_id": "x"}, "container": None}, []),
+    ],
+)  # fmt: skip
+async def test_what_is_not_passed_on_is_told(fields, notes):
+    whole = (await asked_of_anthropic(**fields)).json()
+    heard = events((await asked_of_anthropic(**fields, stream=True)).text)
+
+    assert whole["ai_gateway"]["notes"] == heard[-2].data["ai_gateway"]["notes"] == notes
+
+
+async def test_fragments_of_two_calls_that_come_mixed_are_two_blocks():
+    def fragment(index: int, arguments: str, **more) -> Chunk:
+        return Chunk(tool_calls=({"index": index, "function": {"arguments": arguments, **more}, "id": f"c{index}"},))
+
+    mixed = [
+        fragment(0, '{"a"', name="f"), fragment(1, '{"b"', name="g"), fragment(0, ":1}"), fragment(1, ":2}"),
+    ]  # fmt: skip
+    copilot = ScriptedTier("copilot", ["Let me look.", *mixed, Chunk(finish_reason="tool_calls")])
+    heard = events((await asked_of_anthropic(copilot, stream=True)).text)
+
+    started = [e.data["content_block"] for e in heard if e.name == "content_block_start"]
+    assert [(block["type"], block.get("name")) for block in started] == [
+        ("text", None), ("tool_use", "f"), ("tool_use", "g"),
+    ]  # fmt: skip
+    given = {0: "", 1: "", 2: ""}
+    for told in (e.data for e in heard if e.name == "content_block_delta"):
+        given[told["index"]] += told["delta"].get("partial_json", "")
+    assert (given[1], given[2]) == ('{"a":1}', '{"b":2}')
+    stopped = [e.data["index"] for e in heard if e.name == "content_block_stop"]
+    assert stopped == [0, 1, 2]
+
+
 # ---- Responses
 
 
