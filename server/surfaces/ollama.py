@@ -17,12 +17,12 @@ from starlette.responses import Response
 from gateway_core import Answer, Delta, Done, Event, Message, Meta, SegmentStarted
 
 from ..bodies import MOST_TOKENS, Sent, Tool
-from ..documentation import ACCESS_IN_OTHER_WORDS, ASKED_IN_OTHER_WORDS, body_of
-from ..intake import PLAIN_LIMIT, parse, read_body
+from ..documentation import ACCESS_IN_OTHER_WORDS, ASKED_IN_OTHER_WORDS, NOT_FOUND_IN_OTHER_WORDS, body_of
+from ..intake import PLAIN_LIMIT, parse, read_body, shown
 from ..problems import JSON_HEADERS
 from ..service import service_of
 from ..wire import dump
-from .models import Wanted, offered, wanted
+from .models import AUTO, LATEST, Wanted, is_offered, offered, wanted
 from .surface import Mapped, a_text, an_object, answer, extension, message, trouble
 from .tool_calls import arguments_of, joined
 
@@ -99,7 +99,7 @@ async def tags(request: Request) -> Response:
 
 def _tagged(name: str) -> str:
     """Ollama lists every model with a tag; Open WebUI adds `:latest` where none is and then looks for that name."""
-    return name if ":" in name else f"{name}:latest"
+    return name if ":" in name else name + LATEST
 
 
 @router.get("/api/ps", response_model=None, responses=ACCESS_IN_OTHER_WORDS)
@@ -108,11 +108,19 @@ async def loaded(request: Request) -> Response:
     return _json({"models": []})
 
 
-@router.post("/api/show", response_model=None, responses=ASKED_IN_OTHER_WORDS, openapi_extra=body_of(OllamaShowBody))
+@router.post(
+    "/api/show",
+    response_model=None,
+    responses={**ASKED_IN_OTHER_WORDS, 404: NOT_FOUND_IN_OTHER_WORDS},
+    openapi_extra=body_of(OllamaShowBody),
+)
 async def show(request: Request) -> Response:
     """Ollama: what a model can do."""
     body = parse(OllamaShowBody, await read_body(request, PLAIN_LIMIT))
-    name = wanted(body.model or body.name).name
+    asked = body.model or body.name or AUTO
+    if not await is_offered(asked, service_of(request).gateway):
+        return _json({"error": f"model '{shown(asked)}' not found"}, 404)
+    name = wanted(asked).name
     return _json(
         {
             "modelfile": "", "parameters": "", "template": "{{ .Prompt }}", "license": "", "modified_at": _EPOCH,
@@ -306,5 +314,5 @@ class OllamaAnswer:
         }
 
 
-def _json(value: object) -> Response:
-    return Response(dump(value), 200, JSON_HEADERS, "application/json")
+def _json(value: object, status: int = 200) -> Response:
+    return Response(dump(value), status, JSON_HEADERS, "application/json")

@@ -77,6 +77,7 @@ def extension(answer: Answer, notes: tuple[str, ...]) -> dict[str, Any]:
         "id": answer.id,
         "backend": answer.backend,
         "mode": answer.mode,
+        "model": answer.model,
         "state": answer.state,
         "segments": [{"backend": s.backend, "start": s.start, "end": s.end} for s in answer.segments],
         "attempts": attempts_of(answer.attempts),

@@ -431,6 +431,19 @@ async def test_ollama_clients_find_version_names_and_abilities():
     assert "completion" in show["capabilities"]
 
 
+@pytest.mark.parametrize(
+    ("name", "status"),
+    [("auto", 200), ("local:latest", 200), (MODEL, 200), (f"{MODEL}:latest", 200), ("", 200), ("local/x", 404),
+     ("gpt-99", 404), ("auto:8b", 404)],
+)  # fmt: skip
+async def test_ollama_clients_hear_which_models_there_are_not(name, status):
+    async with calling(ScriptedTier("local")) as client:
+        reply = await client.post("/api/show", json={"model": name})
+
+    assert reply.status_code == status
+    assert status == 200 or reply.json() == {"error": f"model '{name}' not found"}
+
+
 async def test_a_listed_ollama_name_is_the_name_that_is_asked_for():
     local = ScriptedTier("local", ["Hi"])
     async with calling(local) as client:
