@@ -19,6 +19,8 @@ PLAIN_LIMIT = 2_000_000
 DOCUMENTS_LIMIT = 32_000_000
 SECONDS_FOR_A_BODY = 60.0
 QUICK = 200_000  # bytes of JSON that are read and checked in some milliseconds
+DEEPEST = 200  # levels of JSON that the reader follows, about
+CURES_OF_LACKS = {"documents": "send at least one text, or use /ai/query", "prompt": "send the question as a text"}
 _MOST_NAMES = 10
 _LONGEST_NAME = 60
 
@@ -128,12 +130,19 @@ def _refusal(error: Any, body: bytes) -> RequestRefused:
                 Reason.INVALID_REQUEST, f"{field} holds half a surrogate pair", field=field, cure="send valid Unicode"
             )
         told = str(error["msg"]).removeprefix("Invalid JSON: ")
+        if told.startswith("recursion limit"):
+            return RequestRefused(
+                Reason.INVALID_REQUEST, "the body is nested too deeply", field="body",
+                cure=f"nest lists and objects at most {DEEPEST} deep",
+            )  # fmt: skip
         return RequestRefused(
             Reason.INVALID_REQUEST, f"the body is not valid JSON: {told}", field="body",
             cure="send one JSON object in UTF-8",
         )  # fmt: skip
     field = path(error["loc"]) or "body"
-    return RequestRefused(Reason.INVALID_REQUEST, f"{field} {_fault(error)}", field=field)
+    is_lack = error["type"] in ("missing", "too_short", "list_type", "string_type")
+    cure = CURES_OF_LACKS.get(field, "") if is_lack else ""
+    return RequestRefused(Reason.INVALID_REQUEST, f"{field} {_fault(error)}", field=field, cure=cure)
 
 
 def _fault(error: Any) -> str:
@@ -141,6 +150,8 @@ def _fault(error: Any) -> str:
         return "is missing"
     if error["type"] == "too_short":
         return "is empty"
+    if error["type"] == "union_tag_not_found":
+        return 'must be a text, {"text", "name"} or {"name", "content_base64"}'
     told = str(error["msg"]).removeprefix("Value error, ")
     return told.replace("Input should be", "must be", 1).replace("Input should", "must", 1)
 

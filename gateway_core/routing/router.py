@@ -139,6 +139,7 @@ class Router:
                 failures.append(turn.failure)
             if isinstance(turn.failure, PromptRefused) and not course.has_begun:
                 turn.failure.attempts = tuple(course.attempts)
+                turn.failure.cure = turn.failure.cure or "change the request, or ask another tier by its name"
                 raise turn.failure
             if course.has_begun and ask.after_a_cut is OnInterrupt.STOP:
                 break
@@ -426,7 +427,7 @@ class Router:
             raise PromptTooLong(
                 "the prompt is longer than every tier that could be asked can read",
                 field="prompt",
-                cure="shorten the prompt or the earlier turns, or lower max_context_chars",
+                cure="shorten the prompt or the earlier turns, or lower `max_context_chars`",
                 attempts=attempts,
             )
         self._telemetry.tell("unanswered", id=course.ask.id)

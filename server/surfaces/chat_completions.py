@@ -7,7 +7,7 @@ first visible text a failure is one `data: {"error": ...}`, and the connection i
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from fastapi import APIRouter, Request
@@ -46,6 +46,7 @@ READ_HERE = {
     "max_completion_tokens",
     "temperature",
     "n",
+    "on_interrupt",
 }
 ROLES = {"developer": "system", "function": "tool"}
 
@@ -129,8 +130,12 @@ def _json(value: object, status: int = 200) -> Response:
 
 def _mapped(body: ChatBody) -> Mapped:
     if body.n not in (None, 1):
-        raise RequestRefused(Reason.INVALID_REQUEST, "n must be 1: one answer is given", field="n")
+        told = "n must be 1: one answer is given"
+        raise RequestRefused(Reason.INVALID_REQUEST, told, field="n", cure="leave n out")
     model = wanted(body.model)
+    if (body.model_extra or {}).get("on_interrupt") is not None:
+        told = "on_interrupt is a field of /ai/query: here an answer that breaks off ends in an error"
+        model = replace(model, notes=(*model.notes, told))
     options = {
         **model.options,
         "messages": [_turn(sent) for sent in body.messages],

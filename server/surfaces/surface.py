@@ -85,19 +85,27 @@ def extension(answer: Answer, notes: tuple[str, ...]) -> dict[str, Any]:
     }
 
 
+def cure_of(problem: Mapping[str, Any]) -> str:
+    """The cure as these clients can follow it: they have no field `tier` or `on_interrupt`."""
+    if problem["code"] == Reason.STREAM_INTERRUPTED:
+        return "ask again"
+    return str(problem["cure"]).replace("leave out `tier`", "ask for the model auto")
+
+
 def trouble(problem: Mapping[str, Any]) -> dict[str, Any]:
     """The same of a failure."""
     return {
         "code": problem["code"],
         "attempts": problem["attempts"],
-        "cure": problem["cure"],
+        "cure": cure_of(problem),
         "retry_after": problem["retry_after"],
     }
 
 
 def message(problem: Mapping[str, Any]) -> str:
     """For clients that show one line: what happened, and what to do."""
-    return f"{problem['detail']} ({problem['cure']})" if problem["cure"] else str(problem["detail"])
+    cure = cure_of(problem)
+    return f"{problem['detail']} ({cure})" if cure else str(problem["detail"])
 
 
 def seconds() -> int:

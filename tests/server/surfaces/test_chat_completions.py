@@ -260,3 +260,12 @@ async def test_the_last_chunk_names_the_model_that_answered():
         whole, grown = await ask(client), await ask(client, stream=True)
 
     assert whole.json()["ai_gateway"]["model"] == chunks(grown.text)[-2]["ai_gateway"]["model"] == "gpt-x"
+
+
+async def test_a_field_of_our_own_is_not_passed_to_a_provider():
+    copilot = ScriptedTier("copilot")
+    async with calling(copilot) as client:
+        told = (await ask(client, on_interrupt="continue", top_p=0.5)).json()
+
+    assert copilot.prompts[0].passthrough == {"top_p": 0.5}
+    assert "on_interrupt" in told["ai_gateway"]["notes"][0]

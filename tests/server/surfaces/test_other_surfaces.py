@@ -65,8 +65,20 @@ async def test_f45_no_surface_ends_cleanly_after_a_cut(path):
         received = await cut_stream(server, path, {**ASKED[path], "stream": True})
 
     assert received.count('"error"') >= 1
+    assert "(ask again)" in received
+    assert "on_interrupt" not in received
     for end in ("message_stop", "response.completed", '"done":true'):
         assert end not in received
+
+
+@PATHS
+async def test_a_cure_names_no_field_that_a_surface_does_not_have(path):
+    async with calling(ScriptedTier("cloud"), local_only=True) as client:
+        reply = await client.post(path, json={**ASKED[path], "model": "cloud"})
+
+    error = reply.json()["error"]
+    assert reply.status_code == 422
+    assert "(ask for the model auto, or unset LOCAL_ONLY)" in (error if isinstance(error, str) else error["message"])
 
 
 @PATHS
