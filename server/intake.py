@@ -16,9 +16,15 @@ from gateway_core import Reason
 from .problems import ClientLeft, RequestRefused
 
 PLAIN_LIMIT = 2_000_000
+PICTURES_LIMIT = 20_000_000  # where pictures travel in base64; the words among them have the plain limit
 DOCUMENTS_LIMIT = 32_000_000
 SECONDS_FOR_A_BODY = 60.0
 QUICK = 200_000  # bytes of JSON that are read and checked in some milliseconds
+CURES_OF_SIZE = {
+    PLAIN_LIMIT: "send long texts as documents to /ai/query/rag",
+    PICTURES_LIMIT: "send smaller pictures, and long texts as documents to /ai/query/rag",
+    DOCUMENTS_LIMIT: "send fewer documents",
+}
 DEEPEST = 200  # levels of JSON that the reader follows, about
 CURES_OF_LACKS = {"documents": "send at least one text, or use /ai/query", "prompt": "send the question as a text"}
 _MOST_NAMES = 10
@@ -37,7 +43,7 @@ async def read_json(request: Request, limit: int) -> bytes:
 async def read_body(request: Request, limit: int) -> bytes:
     declared = request.headers.get("content-length", "")
     if declared.isdecimal() and int(declared[:20]) > limit:
-        raise _too_large(limit)
+        raise too_large(limit)
     parts, size = list[bytes](), 0
     try:
         async with asyncio.timeout(SECONDS_FOR_A_BODY):
@@ -48,7 +54,7 @@ async def read_body(request: Request, limit: int) -> bytes:
                 part = message.get("body", b"")
                 size += len(part)
                 if size > limit:
-                    raise _too_large(limit)
+                    raise too_large(limit)
                 parts.append(part)
                 if not message.get("more_body", False):
                     return b"".join(parts)
@@ -113,13 +119,9 @@ def _must_be_json(headers: Headers) -> None:
         )
 
 
-def _too_large(limit: int) -> RequestRefused:
-    return RequestRefused(
-        Reason.TOO_LARGE,
-        f"the body is larger than {limit // 1_000_000} MB",
-        field="body",
-        cure="send long texts as documents to /ai/query/rag" if limit < DOCUMENTS_LIMIT else "send fewer documents",
-    )
+def too_large(limit: int, what: str = "the body is") -> RequestRefused:
+    told = f"{what} larger than {limit // 1_000_000} MB"
+    return RequestRefused(Reason.TOO_LARGE, told, field="body", cure=CURES_OF_SIZE.get(limit, ""))
 
 
 def _refusal(error: Any, body: bytes) -> RequestRefused:

@@ -8,6 +8,7 @@ from typing import Any
 from ..types import Message, Prompt
 
 OTHER_PARTS = "leave that part out, or ask a tier that can take it"
+_LONGEST_QUOTE = 2000
 NO_PICTURES = "it cannot look at pictures"
 WITHOUT_PICTURES = "use a model that can, or leave the pictures out"
 
@@ -22,6 +23,16 @@ def kind_of(part: Mapping[str, Any]) -> str:
     """The type of a part as callers may be told it, whatever they wrote there."""
     kind = str(part.get("type"))
     return kind if kind.isidentifier() and len(kind) <= 40 else "such a part"
+
+
+def quotable(message: Message) -> str:
+    """What a provider could quote of a turn: its words, and how its other parts begin (an address, a file's name)."""
+    told = message.text
+    for part in parts_of(message):
+        held = part.get(kind_of(part))
+        values = held.values() if isinstance(held, dict) else [held]
+        told += "".join(" " + value[:_LONGEST_QUOTE] for value in values if isinstance(value, str))
+    return told
 
 
 def has_more_than_text(message: Message) -> bool:

@@ -17,6 +17,7 @@ from gateway_core.testing.clock import ManualClock
 from gateway_core.testing.simulators import DEFAULT_ANSWER
 from gateway_core.testing.simulators.ollama import LocalModel
 from gateway_core.tiers.cloud import build_cloud
+from gateway_core.tiers.complaints import Complaint, Cures, Kind, failure_from
 from gateway_core.tiers.copilot import CopilotTier
 from gateway_core.tiers.copilot.responses_wire import responses_body
 from gateway_core.tiers.embedded import EmbeddedTier
@@ -177,6 +178,14 @@ async def test_a_part_without_words_for_it_leaves_the_tier_out(wire, role, part,
     assert raised.value.reason is Reason.UNSUPPORTED
     assert raised.value.cure
     assert (copilot.paid_calls, ollama.paid_calls) == ([], [])
+
+
+async def test_a_refusal_that_quotes_an_address_or_a_file_is_not_repeated():
+    secret = {"type": "image_url", "image_url": {"url": "https://example.com/my-secret-picture.png"}}
+    complaint = Complaint(Kind.CONTENT, 400, message="cannot load https://example.com/my-secret-picture.png")
+    prompt = asks(secret, {"type": "file", "file": {"file_data": "data:," + "A" * 5_000_000}})
+
+    assert "my-secret" not in str(failure_from("cloud", complaint, Cures(), prompt=prompt))
 
 
 # ---- pictures on this laptop
