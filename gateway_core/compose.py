@@ -186,17 +186,19 @@ def _documents(sent: Sequence[Sent], progress: Progress | None) -> tuple[tuple[D
         raise PromptRefused("documents is empty", field="documents", cure="send at least one text, or leave it out")
     texts: list[Document] = []
     told: list[str] = []
+    unreadable: list[str] = []
     for number, item in enumerate(sent):
         read = Document(item) if isinstance(item, str) else item if isinstance(item, Document) else _read(item, told)
         if progress is not None:
             progress(number + 1, len(sent), read.name if read else "")
         if read is None:
+            unreadable.append(f"documents[{number}]")
             continue
         readable(read.text, f"documents[{number}]", longest=None)
         told += [f"{read.name}: {warning}" for warning in read.warnings]
         texts.append(read if read.id is not None else replace(read, id=number))
     if not any(d.text.strip() for d in texts):
-        raise _no_text(told)
+        raise _no_text(told, unreadable)
     return tuple(texts), told
 
 
@@ -210,9 +212,12 @@ def _read(item: Upload | Path, told: list[str]) -> Document | None:
         return None
 
 
-def _no_text(told: Sequence[str]) -> PromptRefused:
+def _no_text(told: Sequence[str], unreadable: Sequence[str]) -> PromptRefused:
     message = "; ".join(told) or "the documents hold no text"
-    refused = PromptRefused(message, field="documents", cure="" if told else "send documents with text in them")
+    field, cure = "documents", "send documents with text in them"
+    if told:
+        field, cure = next(iter(unreadable), field), "send a kind of file that can be read, or its text"
+    refused = PromptRefused(message, field=field, cure=cure)
     refused.reason = Reason.DOCUMENT_UNREADABLE if told else Reason.INVALID_REQUEST
     return refused
 
@@ -238,6 +243,7 @@ def _earlier(messages: Sequence[Message | Mapping[str, Any]]) -> list[Message]:
                 raise PromptRefused(
                     f"messages[{number}] must have a role ({', '.join(ROLES)}) and a text as content",
                     field=f"messages[{number}]",
+                    cure='send turns such as {"role": "user", "content": "..."}',
                 )
             turn = Message(role, content)
         readable(turn.text, f"messages[{number}]")
@@ -248,7 +254,7 @@ def _earlier(messages: Sequence[Message | Mapping[str, Any]]) -> list[Message]:
 def readable(text: str, field: str, longest: int | None = LONGEST_PROMPT) -> str:
     """The text itself, if a tier can read it; else `PromptRefused`."""
     if not isinstance(text, str):
-        raise PromptRefused(f"{field} must be a text", field=field)
+        raise PromptRefused(f"{field} must be a text", field=field, cure="send a text")
     if longest is not None and len(text) > longest:
         refused = PromptRefused(
             f"{field} has {len(text):,} characters; at most {longest:,} are read", field=field,

@@ -46,6 +46,14 @@ def places_of(error: BaseException) -> list[str]:
     ]
 
 
+def place_of(error: BaseException) -> str:
+    """The file and line that raised it."""
+    at = error.__traceback__
+    while at is not None and at.tb_next is not None:
+        at = at.tb_next
+    return f"{at.tb_frame.f_code.co_filename}:{at.tb_lineno}" if at else "?"
+
+
 def in_one_line(value: object, longest: int = 200) -> str:
     """A foreign value in a log line: it ends no line and moves no cursor, whatever it holds."""
     text = str(value)

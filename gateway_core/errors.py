@@ -29,6 +29,7 @@ from .types import Answer, Attempt, Reason
 Effect = Literal["counts", "waits", "nothing"]
 
 ONE_HOUR = 3600.0
+REPORT = "it is in the log, with its place and without your words; please report it"  # the cure for our own errors
 SOON = 5.0  # seconds: when a failure may pass by itself and nobody named a time
 
 _PASSING = frozenset(

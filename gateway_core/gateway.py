@@ -238,7 +238,10 @@ class Gateway:
         """
         only_local = self._checked(tier, local_only)
         if on_interrupt is not None and on_interrupt not in tuple(OnInterrupt):
-            raise PromptRefused(f"on_interrupt must be one of {', '.join(OnInterrupt)}", field="on_interrupt")
+            raise PromptRefused(
+                f"on_interrupt must be one of {', '.join(OnInterrupt)}", field="on_interrupt",
+                cure="choose one of them, or leave it out",
+            )  # fmt: skip
         deadline = Deadline.after(
             self.settings.request_deadline if deadline_s is None else deadline_s, self.clock
         )  # reading files counts
@@ -305,12 +308,15 @@ class Gateway:
     def _checked(self, tier: str | None, local_only: bool | None) -> bool:
         """Whether only this laptop may answer. Raises `PromptRefused` for a tier that cannot be meant."""
         if tier is not None and tier not in get_args(Backend):
-            raise PromptRefused(f"tier must be one of {', '.join(get_args(Backend))}", field="tier")
+            raise PromptRefused(
+                f"tier must be one of {', '.join(get_args(Backend))}", field="tier",
+                cure="choose one of them, or leave it out to ask them all",
+            )  # fmt: skip
         only_local = bool(local_only) or self.settings.local_only
         if only_local and tier in ("copilot", "cloud"):
             raise PromptRefused(
                 f"tier {tier!r} was asked for, but only this laptop may answer", field="tier",
-                cure="leave tier out, or local_only",
+                cure="leave out `tier`, or " + ("unset LOCAL_ONLY" if self.settings.local_only else "`local_only`"),
             )  # fmt: skip
         return only_local
 

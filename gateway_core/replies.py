@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from dataclasses import asdict
 from typing import Any
 
-from .errors import AllTiersFailed, AnswerInterrupted, PromptRefused
+from .errors import REPORT, AllTiersFailed, AnswerInterrupted, PromptRefused
 from .types import Answer, Attempt, Reason
 
 TYPE_PREFIX = "urn:ai-gateway:problem:"
@@ -93,7 +93,7 @@ def problem_of(error: BaseException) -> dict[str, Any]:
     if isinstance(error, KeyboardInterrupt):
         return _problem(Reason.CANCELLED, "The request was cancelled", 499, "stopped before the answer was whole", ())
     # Foreign messages may hold anything; the type is enough to find the cause in the log.
-    return _problem(Reason.INTERNAL, "An error of our own", 500, type(error).__name__, ())
+    return _problem(Reason.INTERNAL, "An error of our own", 500, type(error).__name__, (), REPORT)
 
 
 def _problem(

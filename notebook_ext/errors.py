@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import re
+
 from gateway_core import AllTiersFailed, AnswerInterrupted, GatewayError, PromptRefused
 
 from .asking import Interrupted
 from .story import until, why
+
+_FIELD = re.compile(r"`([a-z_]+)`")
+_OPTIONS = {"local_only": "local"}
 
 
 def told_plainly(error: BaseException) -> None:
@@ -33,13 +38,18 @@ def _lines(error: GatewayError) -> list[str]:
         return [f"{name}: the answer broke off and nobody went on; {kept}", *_by_tier(error)]
     lines = [f"{name}: {error}"]
     if isinstance(error, PromptRefused) and error.cure:
-        lines.append(f"  {error.cure}")
+        lines.append(f"  {_in_options(error.cure)}")
     return lines
+
+
+def _in_options(cure: str) -> str:
+    """A cure that names fields, in the words of the magics: their options."""
+    return _FIELD.sub(lambda found: "--" + _OPTIONS.get(found[1], found[1].replace("_", "-")), cure)
 
 
 def _by_tier(error: AllTiersFailed | AnswerInterrupted) -> list[str]:
     lines = []
     for attempt in error.attempts:
-        cure = f" -> {attempt.cure}" if attempt.cure else ""
+        cure = f" -> {_in_options(attempt.cure)}" if attempt.cure else ""
         lines.append(f"  {attempt.backend:<8} {attempt.outcome}: {why(attempt)}{cure}")
     return list(dict.fromkeys(lines))

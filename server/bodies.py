@@ -132,10 +132,10 @@ class NamedFile(Sent):
     content_base64: str = Field(description="The file's bytes in base64.")
 
 
-def _kind(item: Any) -> str:
+def _kind(item: Any) -> str | None:
     if isinstance(item, (dict, BaseModel)):
         return ":file" if "content_base64" in (item if isinstance(item, dict) else item.__dict__) else ":named"
-    return ":text"
+    return ":text" if isinstance(item, str) else None
 
 
 Item = Annotated[
@@ -168,8 +168,9 @@ def _document(item: Any, field: str) -> Document | Upload | str:
         data = decoded(item.content_base64)
     except (binascii.Error, ValueError):
         raise RequestRefused(
-            Reason.INVALID_REQUEST, f"{field}.content_base64 is not base64", field=f"{field}.content_base64"
-        ) from None
+            Reason.INVALID_REQUEST, f"{field}.content_base64 is not base64", field=f"{field}.content_base64",
+            cure="send the file's bytes in base64, or its text as a document",
+        ) from None  # fmt: skip
     return Upload(item.name, data)
 
 

@@ -67,6 +67,7 @@ ASKED_IN_OTHER_WORDS: dict[int | str, dict[str, Any]] = {
         for status in (401, 403, 408, 413, 415, 422, 429, 500, 503)
     },
 }
+NOT_FOUND_IN_OTHER_WORDS: dict[str, Any] = {"description": _MEANINGS[404], "content": {"application/json": {}}}
 ACCESS_IN_OTHER_WORDS: dict[int | str, dict[str, Any]] = {status: ASKED_IN_OTHER_WORDS[status] for status in (401, 403)}
 
 

@@ -18,7 +18,7 @@ from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from gateway_core import Reason, Settings
-from gateway_core.discretion import places_of
+from gateway_core.discretion import place_of, places_of
 from gateway_core.secrets import Secret
 
 from . import sign_in
@@ -219,14 +219,7 @@ class LastResort:
         except ClientLeft:
             return
         except Exception as exc:  # noqa: BLE001 - the very top: whatever it is, the client hears of it
-            log.error("an error of our own: %s at %s", type(exc).__name__, _place(exc))
+            log.error("an error of our own: %s at %s", type(exc).__name__, place_of(exc))
             log.debug("from:\n%s", "\n".join(places_of(exc)))
             if not has_begun:
                 await reply(exc, scope["path"])(scope, receive, send)
-
-
-def _place(exc: BaseException) -> str:
-    at = exc.__traceback__
-    while at is not None and at.tb_next is not None:
-        at = at.tb_next
-    return f"{at.tb_frame.f_code.co_filename}:{at.tb_lineno}" if at else "?"

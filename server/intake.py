@@ -16,9 +16,17 @@ from gateway_core import Reason
 from .problems import ClientLeft, RequestRefused
 
 PLAIN_LIMIT = 2_000_000
+PICTURES_LIMIT = 20_000_000  # where pictures travel in base64; the words among them have the plain limit
 DOCUMENTS_LIMIT = 32_000_000
 SECONDS_FOR_A_BODY = 60.0
 QUICK = 200_000  # bytes of JSON that are read and checked in some milliseconds
+CURES_OF_SIZE = {
+    PLAIN_LIMIT: "send long texts as documents to /ai/query/rag",
+    PICTURES_LIMIT: "send smaller pictures, and long texts as documents to /ai/query/rag",
+    DOCUMENTS_LIMIT: "send fewer documents",
+}
+DEEPEST = 200  # levels of JSON that the reader follows, about
+CURES_OF_LACKS = {"documents": "send at least one text, or use /ai/query", "prompt": "send the question as a text"}
 _MOST_NAMES = 10
 _LONGEST_NAME = 60
 
@@ -35,7 +43,7 @@ async def read_json(request: Request, limit: int) -> bytes:
 async def read_body(request: Request, limit: int) -> bytes:
     declared = request.headers.get("content-length", "")
     if declared.isdecimal() and int(declared[:20]) > limit:
-        raise _too_large(limit)
+        raise too_large(limit)
     parts, size = list[bytes](), 0
     try:
         async with asyncio.timeout(SECONDS_FOR_A_BODY):
@@ -46,7 +54,7 @@ async def read_body(request: Request, limit: int) -> bytes:
                 part = message.get("body", b"")
                 size += len(part)
                 if size > limit:
-                    raise _too_large(limit)
+                    raise too_large(limit)
                 parts.append(part)
                 if not message.get("more_body", False):
                     return b"".join(parts)
@@ -77,7 +85,7 @@ def ignored(body: BaseModel, where: str = "") -> tuple[str, ...]:
     if not names:
         return ()
     more = f" and {len(names) - _MOST_NAMES} more" if len(names) > _MOST_NAMES else ""
-    return (f"unknown fields were ignored: {', '.join(where + _shown(n) for n in names[:_MOST_NAMES])}{more}",)
+    return (f"unknown fields were ignored: {', '.join(where + shown(n) for n in names[:_MOST_NAMES])}{more}",)
 
 
 def _unknown(body: BaseModel, where: str = "") -> Iterator[str]:
@@ -90,7 +98,8 @@ def _unknown(body: BaseModel, where: str = "") -> Iterator[str]:
                     yield from _unknown(item, f"{where}{name}[{number}].")
 
 
-def _shown(name: str) -> str:
+def shown(name: str) -> str:
+    """A name that a caller chose, as it may be repeated to them."""
     readable = "".join(c if c.isprintable() else "?" for c in name[:_LONGEST_NAME])
     return readable + ("..." if len(name) > _LONGEST_NAME else "")
 
@@ -110,13 +119,9 @@ def _must_be_json(headers: Headers) -> None:
         )
 
 
-def _too_large(limit: int) -> RequestRefused:
-    return RequestRefused(
-        Reason.TOO_LARGE,
-        f"the body is larger than {limit // 1_000_000} MB",
-        field="body",
-        cure="send long texts as documents to /ai/query/rag" if limit < DOCUMENTS_LIMIT else "send fewer documents",
-    )
+def too_large(limit: int, what: str = "the body is") -> RequestRefused:
+    told = f"{what} larger than {limit // 1_000_000} MB"
+    return RequestRefused(Reason.TOO_LARGE, told, field="body", cure=CURES_OF_SIZE.get(limit, ""))
 
 
 def _refusal(error: Any, body: bytes) -> RequestRefused:
@@ -127,12 +132,19 @@ def _refusal(error: Any, body: bytes) -> RequestRefused:
                 Reason.INVALID_REQUEST, f"{field} holds half a surrogate pair", field=field, cure="send valid Unicode"
             )
         told = str(error["msg"]).removeprefix("Invalid JSON: ")
+        if told.startswith("recursion limit"):
+            return RequestRefused(
+                Reason.INVALID_REQUEST, "the body is nested too deeply", field="body",
+                cure=f"nest lists and objects at most {DEEPEST} deep",
+            )  # fmt: skip
         return RequestRefused(
             Reason.INVALID_REQUEST, f"the body is not valid JSON: {told}", field="body",
             cure="send one JSON object in UTF-8",
         )  # fmt: skip
     field = path(error["loc"]) or "body"
-    return RequestRefused(Reason.INVALID_REQUEST, f"{field} {_fault(error)}", field=field)
+    is_lack = error["type"] in ("missing", "too_short", "list_type", "string_type")
+    cure = CURES_OF_LACKS.get(field, "") if is_lack else ""
+    return RequestRefused(Reason.INVALID_REQUEST, f"{field} {_fault(error)}", field=field, cure=cure)
 
 
 def _fault(error: Any) -> str:
@@ -140,6 +152,8 @@ def _fault(error: Any) -> str:
         return "is missing"
     if error["type"] == "too_short":
         return "is empty"
+    if error["type"] == "union_tag_not_found":
+        return 'must be a text, {"text", "name"} or {"name", "content_base64"}'
     told = str(error["msg"]).removeprefix("Value error, ")
     return told.replace("Input should be", "must be", 1).replace("Input should", "must", 1)
 
@@ -151,7 +165,7 @@ def path(loc: Sequence[int | str]) -> str:
         if isinstance(step, int):
             told += f"[{step}]"
         elif not step.startswith(":"):
-            told += f".{_shown(step)}" if told else _shown(step)
+            told += f".{shown(step)}" if told else shown(step)
     return told
 
 

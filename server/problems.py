@@ -50,9 +50,15 @@ class RequestRefused(GatewayError):
         self.reason = reason
         self.detail = detail
         self.field = field
-        self.cure = cure
+        self.cure = cure or _usual_cure(reason, field)
         self.headers = dict(headers or {})
         self.retry_after = _RETRY_AFTER.get(reason) if retry_after is None else retry_after
+
+
+def _usual_cure(reason: Reason, field: str | None) -> str:
+    if reason is Reason.REQUEST_TIMEOUT:
+        return "send the body at once; a large file as one document of /ai/query/rag"
+    return f"correct {field}; docs/rest.md tells what is taken" if field else "see docs/rest.md for what is taken"
 
 
 class ClientLeft(Exception):

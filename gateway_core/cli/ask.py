@@ -12,7 +12,7 @@ from ..replies import problem_of, reply_of
 from ..types import Answer, Delta, Done, Event, Meta, SegmentStarted
 from .exits import ANSWERED, NOT_ANSWERED, STOPPED, USAGE
 from .reading import STANDARD_INPUT, Loading, documents_from, prompt_from
-from .telling import as_json, byline, is_notable, nobody_answered, reason_words, source_lines
+from .telling import as_json, byline, in_options, is_notable, nobody_answered, reason_words, source_lines
 from .terminal import Terminal
 
 
@@ -110,14 +110,15 @@ class _Showing:
             case AllTiersFailed():
                 terminal.tell(*nobody_answered(error))
             case AnswerInterrupted():
-                terminal.tell(f"— not whole: {error}" + (f"; {error.cure}" if error.cure else ""))
+                terminal.tell(f"— not whole: {error}" + (f"; {in_options(error.cure)}" if error.cure else ""))
             case PromptRefused():
-                terminal.tell(f"ai-gateway: {error}" + (f"; {error.cure}" if error.cure else ""))
+                terminal.tell(f"ai-gateway: {error}" + (f"; {in_options(error.cure)}" if error.cure else ""))
             case _ if self._parts:
                 terminal.tell("— stopped; the answer is not whole")
 
     def problem(self, error: BaseException) -> dict[str, Any]:
         problem = problem_of(error)
+        problem["cure"] = in_options(problem["cure"])
         if isinstance(error, KeyboardInterrupt):
             partial = {"response": "".join(self._parts), "backend": self._backend or None, "state": self._state or None}
             problem["partial"] = partial

@@ -36,7 +36,9 @@ def prompt_from(argument: str | None, stdin: TextIO | None, *, is_taken: bool) -
 def documents_from(names: Sequence[str], stdin: TextIO | None) -> list[Document | Path]:
     """One document for each name, in order. Raises `PromptRefused` naming the file."""
     if names.count(STANDARD_INPUT) > 1:
-        raise PromptRefused("standard input can be only one document", field="documents")
+        raise PromptRefused(
+            "standard input can be only one document", field="documents", cure="name the others as files"
+        )
     return [_from_standard_input(stdin) if name == STANDARD_INPUT else _existing(name) for name in names]
 
 

@@ -13,6 +13,7 @@ from ..types import Answer, Attempt, AttemptOutcome, Reason, Source
 from .terminal import in_one_line
 
 _NEVER_PRINTABLE = re.compile("[\x7f-\x9f\ud800-\udfff]")
+_FIELD = re.compile(r"`([a-z_]+)`")
 _LONGEST_REASON = 160
 
 
@@ -65,7 +66,7 @@ def nobody_answered(error: AllTiersFailed) -> list[str]:
     for name, attempt in rows:
         lines.append(f"  {name:<{width}}  {why(attempt)}")
         if attempt.cure:
-            lines.append(f"  {'':<{width}}  → {in_one_line(attempt.cure)}")
+            lines.append(f"  {'':<{width}}  → {in_one_line(in_options(attempt.cure))}")
     if error.retry_after is not None:
         lines.append(f"asking again may help in {duration(error.retry_after)}")
     return lines
@@ -79,6 +80,11 @@ def why(attempt: Attempt) -> str:
     if wait is not None and math.isfinite(wait) and wait > 0:
         told += f" (asked again in {duration(wait)})"
     return told
+
+
+def in_options(cure: str) -> str:
+    """A cure that names fields (`on_interrupt`), in the words of this program: its options."""
+    return _FIELD.sub(lambda found: "--" + found[1].replace("_", "-"), cure)
 
 
 def reason_words(reason: Reason) -> str:

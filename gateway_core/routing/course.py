@@ -59,7 +59,7 @@ class Ask:
         if self.tier is not None:
             return f"ask again, or ask without naming {self.tier}, so that another tier can go on"
         if self.after_a_cut is OnInterrupt.STOP:
-            return "ask again, or let another tier go on (on_interrupt)"
+            return "ask again, or let another tier go on (`on_interrupt`)"
         return "ask again; no other tier could go on"
 
 

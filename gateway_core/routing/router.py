@@ -11,6 +11,7 @@ each cause; that is not charged to its circuit, but stands in `attempts`.
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
@@ -22,7 +23,9 @@ from ..budget import Budgets, Spent
 from ..circuit import CircuitPolicy, CircuitState, CircuitStore, Permit
 from ..clock import Clock
 from ..deadline import Deadline
+from ..discretion import place_of, places_of
 from ..errors import (
+    REPORT,
     AllTiersFailed,
     AnswerInterrupted,
     ContextTooLong,
@@ -42,6 +45,8 @@ from .plan import Facts, Step, Wish, cloud_time, plan
 from .splice import GO_ON, Seam, to_go_on
 from .turnstile import Turnstile
 from .watch import Limits, Watch
+
+log = logging.getLogger("ai_gateway")
 
 
 @dataclass
@@ -134,6 +139,7 @@ class Router:
                 failures.append(turn.failure)
             if isinstance(turn.failure, PromptRefused) and not course.has_begun:
                 turn.failure.attempts = tuple(course.attempts)
+                turn.failure.cure = turn.failure.cure or "change the request, or ask another tier by its name"
                 raise turn.failure
             if course.has_begun and ask.after_a_cut is OnInterrupt.STOP:
                 break
@@ -294,11 +300,7 @@ class Router:
             )
         except Exception as exc:  # noqa: BLE001 - a bug in one tier must not cost the answer of the next
             if not isinstance(exc, (TierFailed, PromptRefused)):
-                self._telemetry.tell("error", backend=rung.backend, error=type(exc).__name__)
-                exc = TierBroken(
-                    rung.backend, f"an error of our own: {type(exc).__name__}", reason=Reason.INTERNAL,
-                    may_have_billed=watch.was_sent,
-                )  # fmt: skip
+                exc = self._our_own(rung, exc, was_sent=watch.was_sent)
             if outcome is not AttemptOutcome.ANSWERED:  # else the answer was whole, and only its connection failed
                 failure = exc
         finally:
@@ -332,6 +334,18 @@ class Router:
                     self._gate.suspect_dns()
         if turn.has_written and failure is not None:
             course.break_off(failure.reason, usage)
+
+    def _our_own(self, rung: Tier, exc: Exception, *, was_sent: bool) -> TierFailed:
+        """An error of ours as a failure of the rung. Before anything was sent, the provider had no part in it: three
+        requests that we cannot put into its words must not keep everybody else's from it."""
+        self._telemetry.tell("error", backend=rung.backend, error=type(exc).__name__)
+        log.error("an error of our own while %s was asked: %s at %s", rung.backend, type(exc).__name__, place_of(exc))
+        log.debug("from:\n%s", "\n".join(places_of(exc)))
+        kind = TierBroken if was_sent else TierUnavailable
+        return kind(
+            rung.backend, f"an error of our own: {type(exc).__name__}", reason=Reason.INTERNAL,
+            cure=REPORT, may_have_billed=was_sent,
+        )  # fmt: skip
 
     async def _fitted(self, turn: _Turn, before: TierFailed | PromptRefused | None) -> Prompt:
         """The prompt in the form for this rung: smaller if its window is, going on if somebody broke off."""
@@ -416,7 +430,7 @@ class Router:
             raise PromptTooLong(
                 "the prompt is longer than every tier that could be asked can read",
                 field="prompt",
-                cure="shorten the prompt or the earlier turns, or lower max_context_chars",
+                cure="shorten the prompt or the earlier turns, or lower `max_context_chars`",
                 attempts=attempts,
             )
         self._telemetry.tell("unanswered", id=course.ask.id)

@@ -27,6 +27,7 @@ from ..errors import (
 )
 from ..secrets import redact
 from ..types import Prompt, Reason
+from .parts import quotable
 
 ONE_DAY = 86_400.0
 CHARS_PER_TOKEN = 3  # on the safe side for most languages
@@ -334,7 +335,7 @@ def shown(message: str, prompt: Prompt | None, most: int = 200) -> str:
     line = " ".join(redact(message).split())[:most]
     if prompt is not None:
         window = 12
-        texts = [str(m.content) for m in prompt.messages]
+        texts = [quotable(m) for m in prompt.messages]
         if any(line[n : n + window] in text for n in range(max(0, len(line) - window + 1)) for text in texts):
             return ""
     return line

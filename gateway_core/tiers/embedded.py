@@ -20,6 +20,7 @@ from .base import Call, Missing, TierDefaults, TierInfo
 from .http import Http
 from .local_chat import LLAMA_CPP, TIER, Server, exchange
 from .local_queue import LocalQueue
+from .parts import NO_PICTURES, others_in
 from .token_estimate import fitting_chars
 
 MODE = "embedded"
@@ -81,6 +82,9 @@ class EmbeddedTier(TierDefaults):
         return None
 
     def refuses(self, prompt: Prompt) -> str | None:
+        """A model file holds no eyes or ears: those are files of their own, which are not fetched."""
+        for kind, _ in others_in(prompt):
+            return NO_PICTURES if kind == "image_url" else f"it cannot take {kind}"
         return None
 
     async def context_chars(self, prompt: Prompt) -> int | None:

@@ -16,6 +16,7 @@ from .control_tokens import defuse_messages
 from .http import Client, bearer, open_stream
 from .local_queue import FRESH
 from .openai_wire import Flavour, as_bytes, chat_body, read_chat
+from .parts import WITHOUT_PICTURES, has_pictures
 from .thinking import ThinkingFilter
 from .token_estimate import overflow
 
@@ -29,6 +30,13 @@ LLAMA_CPP = Flavour(max_tokens_field="max_tokens", defaults={"chat_template_kwar
 _LOADING = re.compile(r"loading model", re.IGNORECASE)
 _MEMORY = re.compile(r"out of memory|failed to allocate|insufficient (?:system )?(?:memory|resources)", re.IGNORECASE)
 _CONTEXT = re.compile(r"exceeds? the (?:available )?context|context (?:length|size|window|overflow)", re.IGNORECASE)
+
+# llama-server, vLLM and LM Studio, of a model without eyes
+_PICTURES = re.compile(
+    r"images? inputs? (?:is|are) not supported|not support (?:image|vision)|not a multimodal"
+    r"|(?:invalid|unsupported)[^.]{0,60}image_url",
+    re.IGNORECASE,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +113,9 @@ def failure(complaint: Complaint, prompt: Prompt, server: Server) -> GatewayErro
         return TierUnavailable(
             TIER, f"the server is busy ({complaint.label})", reason=Reason.BUSY, cure="Ask again in a moment.", wait=5.0
         )
+    if _PICTURES.search(words) and has_pictures(prompt):
+        told = f"{server.model} cannot look at pictures"
+        return TierUnavailable(TIER, told, reason=Reason.UNSUPPORTED, cure=WITHOUT_PICTURES)
     if complaint.kind is Kind.MODEL:
         return TierUnavailable(
             TIER, "the model is not loaded there", reason=Reason.MODEL_MISSING, cure=server.cures.model

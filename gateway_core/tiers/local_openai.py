@@ -23,6 +23,7 @@ from .complaints import Cures
 from .http import Http
 from .local_chat import GENERIC, LLAMA_CPP, TIER, Server, exchange, itself
 from .local_queue import LocalQueue
+from .parts import WITHOUT_PICTURES, has_pictures
 from .token_estimate import fitting_chars
 
 MODE = "openai_compatible"
@@ -118,6 +119,9 @@ class LocalOpenAITier(TierDefaults):
     async def stream(self, prompt: Prompt, call: Call) -> AsyncGenerator[Chunk, None]:
         look = await self._looked(call.connect_timeout)
         model, notes = self._model(look, prompt)
+        if look.listing.is_blind(model) and has_pictures(prompt):
+            told = f"{model} cannot look at pictures"
+            raise TierUnavailable(TIER, told, reason=Reason.UNSUPPORTED, cure=WITHOUT_PICTURES)
         server = Server(
             look.base_url,
             model,

@@ -65,6 +65,13 @@ class Listing:
         )
         return next((size for size in told if isinstance(size, int) and size > 0), None)
 
+    def is_blind(self, model: str) -> bool:
+        """The server says that this model cannot look at pictures; most servers say nothing."""
+        row = next((row for row in self.rows if row["id"] == model), {})
+        architecture = row.get("architecture")
+        takes = architecture.get("input_modalities") if isinstance(architecture, dict) else None
+        return isinstance(takes, list) and "image" not in takes
+
 
 async def find_servers(
     http: Http,

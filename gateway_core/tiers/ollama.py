@@ -23,8 +23,9 @@ from .http import Http, Reply, open_stream
 from .local_chat import itself
 from .local_models import Choice, InstalledModel
 from .local_queue import FRESH, LocalQueue
-from .ollama_wire import TIER, ModelFacts, answer, chat_body, load_body, refusal
+from .ollama_wire import TIER, ModelFacts, answer, chat_body, load_body, not_taken, refusal
 from .openai_wire import as_bytes
+from .parts import OTHER_PARTS, WITHOUT_PICTURES, has_pictures
 from .token_estimate import estimated_tokens, fitting_chars, overflow
 from .vectors import LONGEST_REPLY, Embedded, embedded_of
 
@@ -93,8 +94,7 @@ class OllamaTier(TierDefaults):
     async def stream(self, prompt: Prompt, call: Call) -> AsyncGenerator[Chunk, None]:
         choice, model, facts = await self._ready(prompt, call.connect_timeout)
         self._check_against_old_server(prompt, facts.window)
-        if prompt.passthrough.get("tools") and facts.capabilities and not facts.can_call_tools:
-            raise TierUnavailable(TIER, f"{model.name} cannot call tools", reason=Reason.UNSUPPORTED)
+        self._check_abilities(prompt, model, facts)
         async with self._queue.turn(TIER, call.in_line) as before:
             call.sent()  # a cold model loads before its first word; standing in line is no fault of its own
             notes = [*choice.notes, *([f"waited for {before} other questions"] if before else [])]
@@ -113,7 +113,7 @@ class OllamaTier(TierDefaults):
         return None
 
     def refuses(self, prompt: Prompt) -> str | None:
-        return None
+        return not_taken(prompt)
 
     async def context_chars(self, prompt: Prompt) -> int | None:
         try:
@@ -210,19 +210,51 @@ class OllamaTier(TierDefaults):
         if version and version < TRUNCATE_SINCE and estimated_tokens(prompt) > window:
             raise overflow(TIER, "", prompt, window)
 
+    def _check_abilities(self, prompt: Prompt, model: InstalledModel, facts: ModelFacts) -> None:
+        """Ollama leaves out in silence what a model cannot read."""
+        why, cure = self.refuses(prompt), OTHER_PARTS
+        if why is None and prompt.passthrough.get("tools") and facts.capabilities and not facts.can_call_tools:
+            why, cure = f"{model.name} cannot call tools", ""
+        if why is None and facts.is_blind and has_pictures(prompt):
+            why, cure = f"{model.name} cannot look at pictures", WITHOUT_PICTURES
+        if why is not None:
+            raise TierUnavailable(TIER, why, reason=Reason.UNSUPPORTED, cure=cure)
+
     # What is there
 
     async def _ready(self, prompt: Prompt | None, within: float) -> tuple[Choice, InstalledModel, ModelFacts]:
         look = await self._looked(within)
         choice = self._choice(look, prompt.model if prompt else None)
-        if choice.model is None:
+        model = choice.model
+        if model is None:
             self._look = None  # it may be pulled any moment
             raise TierUnavailable(TIER, choice.detail, reason=choice.reason, cure=choice.cure)
         try:
-            return choice, choice.model, await self._facts_of(choice.model)
+            facts = await self._facts_of(model)
+            if facts.is_blind and prompt is not None and has_pictures(prompt):
+                seeing = await self._seeing(look)
+                if seeing is not None:
+                    note = f"{model.name} cannot look at pictures; {seeing.name} answers instead"
+                    choice, model = replace(choice, notes=(*choice.notes, note)), seeing
+                    facts = await self._facts_of(seeing)
         except TierFailed as failed:
-            self._mend(failed, choice.model)
+            self._mend(failed, model)
             raise
+        return choice, model, facts
+
+    async def _seeing(self, look: _Look) -> InstalledModel | None:
+        """The best installed model that can look at pictures."""
+        unfit, able = self._unfit_now(), list[InstalledModel]()
+        for model in look.models:
+            if not model.can_chat or model.is_cloud or model.name in unfit:
+                continue
+            try:
+                known = model.capabilities or (await self._facts_of(model)).capabilities
+            except TierFailed:
+                continue
+            if "vision" in known:
+                able.append(model)
+        return local_models.choose(able, free_memory=self._free_memory()).model
 
     def _choice(self, look: _Look, wanted: str | None) -> Choice:
         """Once made, a choice stays while the same models are there: free memory alone would make it flicker."""

@@ -6,12 +6,14 @@ import json
 import re
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from dataclasses import dataclass
+from secrets import token_hex
 from typing import Any
 
 from ..errors import TierBroken, TierFailed, TierUnavailable
 from ..types import Chunk, Message, Prompt, Reason, Usage
 from .control_tokens import defuse_messages
 from .openai_wire import wants_tokens
+from .parts import others_in, parts_of
 from .thinking import ThinkingFilter
 from .token_estimate import estimated_tokens, overflow
 from .wire import Joiner, json_lines
@@ -19,6 +21,8 @@ from .wire import Joiner, json_lines
 TIER = "local"
 KEEP_ALIVE = "30m"
 LEAST_ANSWER = 256
+_BASE64 = ";base64,"
+_LONGEST_HEAD = 200  # of a data: URL: its media type and parameters
 
 # Fields of the compatible surfaces that Ollama knows under `options`.
 _OPTIONS = ("seed", "top_p", "top_k", "stop", "frequency_penalty", "presence_penalty", "repeat_penalty", "min_p")
@@ -42,6 +46,11 @@ class ModelFacts:
     @property
     def can_call_tools(self) -> bool:
         return "tools" in self.capabilities
+
+    @property
+    def is_blind(self) -> bool:
+        """Known to be unable to look at pictures."""
+        return bool(self.capabilities) and "vision" not in self.capabilities
 
 
 def load_body(model: str, window: int) -> dict[str, Any]:
@@ -86,15 +95,21 @@ def chat_body(model: str, prompt: Prompt, window: int) -> dict[str, Any]:
     return body
 
 
+def not_taken(prompt: Prompt) -> str | None:
+    """Why a part of the prompt cannot be said in this dialect, which would lose it in silence."""
+    for kind, part in others_in(prompt):
+        if kind != "image_url":
+            return f"it cannot take {kind}"
+        if not _url_of(part).startswith("data:") or _BASE64 not in _url_of(part)[:_LONGEST_HEAD]:
+            return "it takes pictures only as data: URLs in base64"
+    return None
+
+
 def _message(message: Message) -> dict[str, Any]:
-    content: object = message.content
-    told: dict[str, Any] = {"role": message.role, "content": content}
-    if isinstance(content, list):
-        parts = [part for part in content if isinstance(part, dict)]
-        told["content"] = "".join(str(part.get("text", "")) for part in parts)
-        pictures = [url for part in parts if (url := _inline_picture(part))]
-        if pictures:
-            told["images"] = pictures
+    told: dict[str, Any] = {"role": message.role, "content": message.text}
+    pictures = [_url_of(part).partition(_BASE64)[2] for part in parts_of(message) if part.get("type") == "image_url"]
+    if pictures:
+        told["images"] = pictures
     calls = _objects(message.extra, "tool_calls")
     if calls:
         told["tool_calls"] = [_tool_call_to_ollama(call) for call in calls]
@@ -108,9 +123,9 @@ def _objects(found: Mapping[str, Any], name: str) -> list[Mapping[str, Any]]:
     return [entry for entry in entries if isinstance(entry, dict)] if isinstance(entries, list | tuple) else []
 
 
-def _inline_picture(part: Mapping[str, Any]) -> str | None:
-    url = (part.get("image_url") or {}).get("url", "") if part.get("type") == "image_url" else ""
-    return url.partition("base64,")[2] or None
+def _url_of(part: Mapping[str, Any]) -> str:
+    picture = part.get("image_url")
+    return str((picture.get("url") if isinstance(picture, dict) else picture) or "")
 
 
 def _tool_call_to_ollama(call: Mapping[str, Any]) -> dict[str, Any]:
@@ -128,7 +143,7 @@ def _tool_call_from_ollama(number: int, call: Mapping[str, Any]) -> dict[str, An
     function = call.get("function") or {}
     return {
         "index": number,
-        "id": call.get("id") or f"call_{number}",
+        "id": call.get("id") or f"call_{token_hex(6)}",  # older servers give none; it is unique over all rounds
         "type": "function",
         "function": {
             "name": function.get("name", ""),

@@ -1,4 +1,4 @@
-"""`POST /v1/chat/completions` and `GET /v1/models`: the OpenAI surface, for official SDKs unchanged.
+"""`POST /v1/chat/completions`, `GET /v1/models` and each of them: the OpenAI surface, for official SDKs unchanged.
 
 Fields the gateway does not know are passed on to the tier. Tool calls and JSON schemas are passed through. After the
 first visible text a failure is one `data: {"error": ...}`, and the connection is cut: no reader takes it for a whole.
@@ -7,7 +7,7 @@ first visible text a failure is one `data: {"error": ...}`, and the connection i
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from fastapi import APIRouter, Request
@@ -18,7 +18,8 @@ from gateway_core import Answer, Delta, Done, Event, Message, Meta, Reason, Segm
 
 from ..bodies import MOST_TOKENS, Content, ResponseFormat, Sent, Tool, ToolCall
 from ..dialects import EVENT_STREAM, final
-from ..documentation import ACCESS_IN_OTHER_WORDS, ASKED_IN_OTHER_WORDS, body_of
+from ..documentation import ACCESS_IN_OTHER_WORDS, ASKED_IN_OTHER_WORDS, NOT_FOUND_IN_OTHER_WORDS, body_of
+from ..intake import shown
 from ..problems import JSON_HEADERS, RequestRefused
 from ..service import service_of
 from ..wire import dump, still_working
@@ -45,6 +46,7 @@ READ_HERE = {
     "max_completion_tokens",
     "temperature",
     "n",
+    "on_interrupt",
 }
 ROLES = {"developer": "system", "function": "tool"}
 
@@ -89,19 +91,51 @@ async def chat_completions(request: Request) -> Response:
 async def models(request: Request) -> Response:
     """The names that `model` may have."""
     names = await offered(service_of(request).gateway)
-    listed = [{"id": name, "object": "model", "created": 0, "owned_by": _owner(name)} for name in names]
-    return Response(dump({"object": "list", "data": listed}), 200, JSON_HEADERS, "application/json")
+    return _json({"object": "list", "data": [_row(name) for name in names]})
 
 
-def _owner(name: str) -> str:
+@router.get(
+    "/v1/models/{name:path}",
+    response_model=None,
+    responses={**ACCESS_IN_OTHER_WORDS, 404: NOT_FOUND_IN_OTHER_WORDS},
+)
+async def model(request: Request, name: str) -> Response:
+    """One of them; clients of Anthropic's API are told an unknown one in its words."""
+    if name in await offered(service_of(request).gateway):
+        return _json(_row(name))
+    told = f"the model {shown(name)} is not known here; GET /v1/models lists those that are"
+    if "anthropic-version" in request.headers:
+        return _json({"type": "error", "error": {"type": "not_found_error", "message": told}}, 404)
+    error = {"message": told, "type": "invalid_request_error", "param": "model", "code": "model_not_found"}
+    return _json({"error": error}, 404)
+
+
+def _row(name: str) -> dict[str, Any]:
+    """A model in the words of OpenAI and of Anthropic, who ask at the same path."""
     backend = name.partition("/")[0]
-    return "ai-gateway" if backend == "auto" else backend
+    return {
+        "id": name,
+        "object": "model",
+        "created": 0,
+        "owned_by": "ai-gateway" if backend == "auto" else backend,
+        "type": "model",
+        "display_name": name,
+        "created_at": "1970-01-01T00:00:00Z",
+    }
+
+
+def _json(value: object, status: int = 200) -> Response:
+    return Response(dump(value), status, JSON_HEADERS, "application/json")
 
 
 def _mapped(body: ChatBody) -> Mapped:
     if body.n not in (None, 1):
-        raise RequestRefused(Reason.INVALID_REQUEST, "n must be 1: one answer is given", field="n")
+        told = "n must be 1: one answer is given"
+        raise RequestRefused(Reason.INVALID_REQUEST, told, field="n", cure="leave n out")
     model = wanted(body.model)
+    if (body.model_extra or {}).get("on_interrupt") is not None:
+        told = "on_interrupt is a field of /ai/query: here an answer that breaks off ends in an error"
+        model = replace(model, notes=(*model.notes, told))
     options = {
         **model.options,
         "messages": [_turn(sent) for sent in body.messages],

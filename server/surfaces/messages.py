@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from fastapi import APIRouter, Request
@@ -15,6 +15,7 @@ from gateway_core import Answer, Delta, Done, Event, Message, Meta, Reason, Segm
 from ..bodies import MOST_TOKENS, Sent
 from ..dialects import EVENT_STREAM, final
 from ..documentation import ASKED_IN_OTHER_WORDS, body_of
+from ..intake import shown
 from ..problems import RequestRefused
 from ..wire import dump, sse, still_working
 from .models import Wanted, wanted
@@ -36,6 +37,8 @@ ERROR_TYPES = {
 # Fields of this API that have the same meaning under another name in the one that tiers speak.
 PASSED_ON = {"stop_sequences": "stop", "top_p": "top_p"}
 TOOL_CHOICES = {"auto": "auto", "any": "required", "none": "none"}
+UNTOLD = {"metadata"}  # fields that no answer depends on
+_MOST_NAMES = 10
 
 
 class AnthropicMessage(Sent):
@@ -66,12 +69,13 @@ async def messages(request: Request) -> Response:
 
 def _mapped(body: MessagesBody) -> Mapped:
     model = wanted(body.model)
+    model = replace(model, notes=(*model.notes, *_not_passed_on(body)))
     turns = [Message("system", _text(body.system, "system"))] if body.system else []
     for number, sent in enumerate(body.messages):
         turns += _turns(sent, f"messages[{number}]")
     passed = {theirs: getattr(body, ours) for ours, theirs in PASSED_ON.items() if getattr(body, ours) is not None}
     if body.tools:
-        passed["tools"] = [_tool(tool) for tool in body.tools]
+        passed["tools"] = [_tool(tool, f"tools[{number}]") for number, tool in enumerate(body.tools)]
         if body.tool_choice is not None:
             passed["tool_choice"] = _choice(body.tool_choice)
     options = {
@@ -82,6 +86,16 @@ def _mapped(body: MessagesBody) -> Mapped:
         "passthrough": passed,
     }
     return AnthropicAnswer(model), options, bool(body.stream)
+
+
+def _not_passed_on(body: MessagesBody) -> tuple[str, ...]:
+    """A note on what this API can be asked for and the tiers' cannot."""
+    asked = {name: value for name, value in (body.model_extra or {}).items() if value is not None}
+    thinking = asked.get("thinking")
+    if isinstance(thinking, dict) and thinking.get("type") == "disabled":
+        del asked["thinking"]
+    names = [shown(name) for name in asked if name not in UNTOLD][:_MOST_NAMES]
+    return (f"not passed on to the tiers: {', '.join(names)}",) if names else ()
 
 
 def _turns(sent: AnthropicMessage, where: str) -> Iterator[Message]:
@@ -99,36 +113,79 @@ def _turns(sent: AnthropicMessage, where: str) -> Iterator[Message]:
                 calls.append({"id": a_text(block.get("id"), f"{here}.id"), "type": "function", "function": function})
             case "tool_result":
                 id = a_text(block.get("tool_use_id"), f"{here}.tool_use_id")
-                yield Message("tool", _text(block.get("content"), f"{here}.content"), {"tool_call_id": id})
+                text, pictures = _result(block, here)
+                yield Message("tool", text, {"tool_call_id": id})
+                if pictures:  # a tool's turn takes none there: they follow in the user's
+                    parts += [{"type": "text", "text": f"Pictures of the tool result {id}:"}, *pictures]
             case "image":
-                source = an_object(block.get("source"), f"{here}.source")
-                parts.append({"type": "image_url", "image_url": {"url": _picture(source)}})
+                parts.append(_picture(block, here))
             case "text":
                 parts.append({"type": "text", "text": a_text(block.get("text"), f"{here}.text")})
             case "thinking" | "redacted_thinking":
                 continue  # another model's thoughts help nobody
             case _:
-                raise RequestRefused(Reason.INVALID_REQUEST, f"{here}.type is not served", field=f"{here}.type")
+                raise _not_served(here)
     only_text = all(part["type"] == "text" for part in parts)
     content: Any = "".join(part["text"] for part in parts) if only_text else parts
     if parts or calls:
         yield Message(sent.role, content, {"tool_calls": calls} if calls else {})
 
 
-def _text(content: Any, where: str) -> str:
+def _result(block: Mapping[str, Any], where: str) -> tuple[str, list[dict[str, Any]]]:
+    """What a tool gave: its words, and its pictures."""
+    content, pictures = block.get("content"), list[dict[str, Any]]()
     if isinstance(content, list):
-        blocks = [an_object(block, f"{where}[{number}]") for number, block in enumerate(content)]
-        return "".join(a_text(block.get("text"), f"{where}[{number}].text") for number, block in enumerate(blocks))
-    return a_text(content, where)
+        for number, part in enumerate(content):
+            if isinstance(part, dict) and part.get("type") == "image":
+                pictures.append(_picture(part, f"{where}.content[{number}]"))
+    text = _text(content, f"{where}.content", beside="image")
+    return ("Error: " if block.get("is_error") is True else "") + text, pictures
 
 
-def _picture(source: Mapping[str, Any]) -> str:
-    if source.get("type") == "url":
-        return str(source.get("url", ""))
-    return f"data:{source.get('media_type', 'image/png')};base64,{source.get('data', '')}"
+def _text(content: Any, where: str, *, beside: str = "") -> str:
+    """The words of a content; blocks of the type `beside` are somebody else's to read."""
+    if not isinstance(content, list):
+        return a_text(content, where)
+    told = ""
+    for number, sent in enumerate(content):
+        here = f"{where}[{number}]"
+        block = an_object(sent, here)
+        if block.get("type", "text") == "text":
+            told += a_text(block.get("text"), f"{here}.text")
+        elif block["type"] != beside:
+            raise _not_served(here)
+    return told
 
 
-def _tool(tool: Mapping[str, Any]) -> dict[str, Any]:
+def _not_served(where: str) -> RequestRefused:
+    return RequestRefused(
+        Reason.INVALID_REQUEST, f"{where}.type is not served", field=f"{where}.type",
+        cure="send text, images, tool_use and tool_result; put the words of documents into text",
+    )  # fmt: skip
+
+
+def _picture(block: Mapping[str, Any], where: str) -> dict[str, Any]:
+    source = an_object(block.get("source"), f"{where}.source")
+    match source.get("type", "base64"):
+        case "url":
+            url = a_text(source.get("url"), f"{where}.source.url")
+        case "base64":
+            data = a_text(source.get("data"), f"{where}.source.data")
+            url = f"data:{a_text(source.get('media_type'), f'{where}.source.media_type') or 'image/png'};base64,{data}"
+        case _:  # a file that was uploaded there
+            raise RequestRefused(
+                Reason.INVALID_REQUEST, f"{where}.source.type is not served", field=f"{where}.source.type",
+                cure="send the picture itself (base64), or its url",
+            )  # fmt: skip
+    return {"type": "image_url", "image_url": {"url": url}}
+
+
+def _tool(tool: Mapping[str, Any], where: str) -> dict[str, Any]:
+    if tool.get("type") not in (None, "custom"):  # it runs on Anthropic's servers: as a function nobody would run it
+        raise RequestRefused(
+            Reason.INVALID_REQUEST, f"{where}.type is a tool of Anthropic's servers, which is not served here",
+            field=f"{where}.type", cure="leave it out, or offer a tool of your own (name, input_schema)",
+        )  # fmt: skip
     described = {"name": tool.get("name", ""), "parameters": tool.get("input_schema") or {"type": "object"}}
     if tool.get("description"):
         described["description"] = tool["description"]
@@ -143,12 +200,14 @@ def _choice(choice: Mapping[str, Any]) -> Any:
 
 @dataclass
 class AnthropicAnswer:
-    """One answer as `message`, or as the events from `message_start` to `message_stop`."""
+    """One answer as `message`, or as the events from `message_start` to `message_stop`.
+
+    Tool calls are told whole, at the end: fragments of several may come mixed, and here a block ends before the next.
+    """
 
     wanted: Wanted
     has_begun: bool = False
-    block: int = -1  # the content block that is open
-    call: Any = field(default=None)  # the tool call it holds; None: text
+    has_text: bool = False  # block 0 is open
 
     stream_type = EVENT_STREAM
     refusal_type = "application/json"
@@ -156,9 +215,7 @@ class AnthropicAnswer:
 
     def whole(self, answer: Answer) -> bytes:
         content: list[dict[str, Any]] = [{"type": "text", "text": answer.text}] if answer.text else []
-        for call in joined(answer.tool_calls):
-            name = call["function"]["name"]
-            content.append({"type": "tool_use", "id": call["id"], "name": name, "input": arguments_of(call)})
+        content += [{**_used(call), "input": arguments_of(call)} for call in joined(answer.tool_calls)]
         told = self._message(answer.id, answer.model)
         told |= {
             "content": content,
@@ -171,7 +228,7 @@ class AnthropicAnswer:
     def event(self, event: Event) -> bytes:
         match event:
             case Delta():
-                return self._text_delta(event.text) + b"".join(map(self._call_delta, event.tool_calls))
+                return self._text_delta(event.text)
             case Meta():
                 return self._begin(event.id)
             case SegmentStarted():
@@ -206,32 +263,33 @@ class AnthropicAnswer:
     def _text_delta(self, text: str) -> bytes:
         if not text:
             return b""
-        opened = self._open(None, {"type": "text", "text": ""})
-        return opened + _event("content_block_delta", index=self.block, delta={"type": "text_delta", "text": text})
+        opened = b"" if self.has_text else _event("content_block_start", index=0, content_block=_NO_TEXT)
+        self.has_text = True
+        return opened + _event("content_block_delta", index=0, delta={"type": "text_delta", "text": text})
 
-    def _call_delta(self, fragment: Mapping[str, Any]) -> bytes:
-        function = fragment.get("function") or {}
-        described = {"type": "tool_use", "id": fragment.get("id", ""), "name": function.get("name", ""), "input": {}}
-        opened = self._open(("call", fragment.get("index", 0)), described)
-        delta = {"type": "input_json_delta", "partial_json": function.get("arguments") or ""}
-        return opened + _event("content_block_delta", index=self.block, delta=delta)
-
-    def _open(self, call: Any, described: dict[str, Any]) -> bytes:
-        if self.block >= 0 and self.call == call:
-            return b""
-        closed = self._close()
-        self.block, self.call = self.block + 1, call
-        return closed + _event("content_block_start", index=self.block, content_block=described)
-
-    def _close(self) -> bytes:
-        return _event("content_block_stop", index=self.block) if self.block >= 0 else b""
+    def _calls(self, calls: Sequence[Mapping[str, Any]]) -> bytes:
+        told = b""
+        for index, call in enumerate(calls, int(self.has_text)):
+            delta = {"type": "input_json_delta", "partial_json": call["function"]["arguments"]}
+            told += _event("content_block_start", index=index, content_block={**_used(call), "input": {}})
+            told += _event("content_block_delta", index=index, delta=delta)
+            told += _event("content_block_stop", index=index)
+        return told
 
     def _end(self, answer: Answer) -> bytes:
         first = b"" if self.has_begun else self._begin(answer.id)
+        closed = _event("content_block_stop", index=0) if self.has_text else b""
         delta = {"stop_reason": STOP_REASONS.get(answer.finish_reason, "end_turn"), "stop_sequence": None}
         told = extension(answer, self.wanted.notes)
         last = _event("message_delta", delta=delta, usage=_usage(answer), ai_gateway=told)
-        return first + self._close() + last + _event("message_stop")
+        return first + closed + self._calls(joined(answer.tool_calls)) + last + _event("message_stop")
+
+
+_NO_TEXT = {"type": "text", "text": ""}
+
+
+def _used(call: Mapping[str, Any]) -> dict[str, Any]:
+    return {"type": "tool_use", "id": call["id"], "name": call["function"]["name"]}
 
 
 def _event(name: str, **fields: Any) -> bytes:

@@ -7,10 +7,12 @@ from typing import Any
 
 from gateway_core import Gateway
 
+from ..intake import shown
+
 AUTO = "auto"
 BACKENDS = ("copilot", "cloud", "local")
 NAMES = (AUTO, *BACKENDS)
-_SHOWN = 60
+LATEST = ":latest"  # the tag that Ollama gives a name without one
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,14 +30,18 @@ class Wanted:
 
 
 def wanted(name: str | None) -> Wanted:
-    plain = (name or AUTO).removesuffix(":latest")
+    plain = (name or AUTO).removesuffix(LATEST)
     if plain == AUTO:
         return Wanted(name or AUTO)
     tier, _, model = plain.partition("/")
     if tier in BACKENDS:
         return Wanted(plain, tier, model or None)
-    shown = "".join(c if c.isprintable() else "?" for c in plain[:_SHOWN])
-    return Wanted(plain, notes=(f"the model {shown} is not known here; auto was asked",))
+    return Wanted(plain, notes=(f"the model {shown(plain)} is not known here; auto was asked",))
+
+
+async def is_offered(name: str, gateway: Gateway) -> bool:
+    """Whether a name means something now, with Ollama's tag or without."""
+    return name in NAMES or name.removesuffix(LATEST) in {n.removesuffix(LATEST) for n in await offered(gateway)}
 
 
 async def offered(gateway: Gateway) -> list[str]:

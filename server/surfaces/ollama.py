@@ -17,12 +17,12 @@ from starlette.responses import Response
 from gateway_core import Answer, Delta, Done, Event, Message, Meta, SegmentStarted
 
 from ..bodies import MOST_TOKENS, Sent, Tool
-from ..documentation import ACCESS_IN_OTHER_WORDS, ASKED_IN_OTHER_WORDS, body_of
-from ..intake import PLAIN_LIMIT, parse, read_body
+from ..documentation import ACCESS_IN_OTHER_WORDS, ASKED_IN_OTHER_WORDS, NOT_FOUND_IN_OTHER_WORDS, body_of
+from ..intake import PLAIN_LIMIT, parse, read_body, shown
 from ..problems import JSON_HEADERS
 from ..service import service_of
 from ..wire import dump
-from .models import Wanted, offered, wanted
+from .models import AUTO, LATEST, Wanted, is_offered, offered, wanted
 from .surface import Mapped, a_text, an_object, answer, extension, message, trouble
 from .tool_calls import arguments_of, joined
 
@@ -36,6 +36,7 @@ DETAILS = {
     "parent_model": "", "format": "gateway", "family": "ai-gateway", "families": ["ai-gateway"], "parameter_size": "",
     "quantization_level": "",
 }  # fmt: skip
+PICTURES = {"/9j/": "jpeg", "R0lG": "gif", "UklG": "webp", "iVBO": "png"}  # by the first bytes, in base64
 _EPOCH = "1970-01-01T00:00:00Z"
 
 
@@ -45,6 +46,7 @@ class OllamaMessage(Sent):
     images: list[str] | None = None
     tool_calls: list[dict[str, Any]] | None = None
     tool_name: str | None = None
+    tool_call_id: str | None = None
 
 
 class OllamaOptions(Sent):
@@ -97,7 +99,7 @@ async def tags(request: Request) -> Response:
 
 def _tagged(name: str) -> str:
     """Ollama lists every model with a tag; Open WebUI adds `:latest` where none is and then looks for that name."""
-    return name if ":" in name else f"{name}:latest"
+    return name if ":" in name else name + LATEST
 
 
 @router.get("/api/ps", response_model=None, responses=ACCESS_IN_OTHER_WORDS)
@@ -106,11 +108,19 @@ async def loaded(request: Request) -> Response:
     return _json({"models": []})
 
 
-@router.post("/api/show", response_model=None, responses=ASKED_IN_OTHER_WORDS, openapi_extra=body_of(OllamaShowBody))
+@router.post(
+    "/api/show",
+    response_model=None,
+    responses={**ASKED_IN_OTHER_WORDS, 404: NOT_FOUND_IN_OTHER_WORDS},
+    openapi_extra=body_of(OllamaShowBody),
+)
 async def show(request: Request) -> Response:
     """Ollama: what a model can do."""
     body = parse(OllamaShowBody, await read_body(request, PLAIN_LIMIT))
-    name = wanted(body.model or body.name).name
+    asked = body.model or body.name or AUTO
+    if not await is_offered(asked, service_of(request).gateway):
+        return _json({"error": f"model '{shown(asked)}' not found"}, 404)
+    name = wanted(asked).name
     return _json(
         {
             "modelfile": "", "parameters": "", "template": "{{ .Prompt }}", "license": "", "modified_at": _EPOCH,
@@ -140,7 +150,8 @@ def _chat(body: OllamaChatBody) -> Mapped | Response:
     model = wanted(body.model)
     if not body.messages:
         return _json(OllamaAnswer(model).loaded())
-    turns = [_turn(sent, f"messages[{number}]") for number, sent in enumerate(body.messages)]
+    calls = _Calls()
+    turns = [_turn(sent, f"messages[{number}]", calls) for number, sent in enumerate(body.messages)]
     return OllamaAnswer(model), {**_options(body, model, body.tools), "messages": turns}, body.stream is not False
 
 
@@ -149,29 +160,67 @@ def _generate(body: OllamaGenerateBody) -> Mapped | Response:
     if not body.prompt:
         return _json(OllamaAnswer(model, False).loaded())
     turns = [Message("system", body.system)] if body.system else []
-    turns.append(_turn(OllamaMessage(role="user", content=body.prompt, images=body.images), "prompt"))
+    turns.append(_turn(OllamaMessage(role="user", content=body.prompt, images=body.images), "prompt", _Calls()))
     return OllamaAnswer(model, False), {**_options(body, model, None), "messages": turns}, body.stream is not False
 
 
-def _turn(sent: OllamaMessage, where: str) -> Message:
+class _Calls:
+    """Pairs tools' results with the calls they answer: here often by order or name alone, for other APIs by an id."""
+
+    def __init__(self) -> None:
+        self._ids: set[str] = set()
+        self._open: list[tuple[str, str, str]] = []  # not answered yet: the id as it was sent, the name, our id
+
+    def made(self, calls: list[dict[str, Any]], where: str) -> list[dict[str, Any]]:
+        """The calls of one turn, each with an id that no other turn has."""
+        self._open, told = [], []
+        for number, call in enumerate(calls):
+            here = f"{where}[{number}]"
+            function = an_object(call.get("function"), f"{here}.function")
+            name = a_text(function.get("name"), f"{here}.function.name")
+            arguments = dump(an_object(function.get("arguments"), f"{here}.function.arguments")).decode()
+            sent = a_text(call.get("id"), f"{here}.id")
+            id = self._new(sent)
+            self._open.append((sent, name, id))
+            told.append({"id": id, "type": "function", "function": {"name": name, "arguments": arguments}})
+        return told
+
+    def answered(self, sent: OllamaMessage) -> dict[str, Any]:
+        """Which call a result answers. One that answers none is passed on all the same: Ollama takes it."""
+        found = (
+            next((call for call in self._open if sent.tool_call_id and call[0] == sent.tool_call_id), None)
+            or next((call for call in self._open if call[1] == sent.tool_name), None)
+            or next(iter(self._open), None)
+        )
+        if found is None:
+            found = ("", sent.tool_name or "", sent.tool_call_id or self._new(""))
+        else:
+            self._open.remove(found)
+        name = sent.tool_name or found[1]
+        return {**({"name": name} if name else {}), "tool_call_id": found[2]}
+
+    def _new(self, sent: str) -> str:
+        id = sent if sent and sent not in self._ids else f"call_{len(self._ids)}"
+        while id in self._ids:
+            id += "_"
+        self._ids.add(id)
+        return id
+
+
+def _turn(sent: OllamaMessage, where: str, calls: _Calls) -> Message:
     extra: dict[str, Any] = {}
     if sent.tool_calls:
-        extra["tool_calls"] = [_call(n, call, f"{where}.tool_calls[{n}]") for n, call in enumerate(sent.tool_calls)]
-    if sent.tool_name:
-        extra |= {"name": sent.tool_name, "tool_call_id": "call_0"}
+        extra["tool_calls"] = calls.made(sent.tool_calls, f"{where}.tool_calls")
+    if sent.role == "tool":
+        extra |= calls.answered(sent)
     if not sent.images:
         return Message(sent.role, sent.content or "", extra)
-    pictures = [{"type": "image_url", "image_url": {"url": f"data:image/png;base64,{i}"}} for i in sent.images]
+    pictures = [{"type": "image_url", "image_url": {"url": _picture(image)}} for image in sent.images]
     return Message(sent.role, [{"type": "text", "text": sent.content or ""}, *pictures], extra)  # type: ignore[arg-type]
 
 
-def _call(number: int, call: Mapping[str, Any], where: str) -> dict[str, Any]:
-    function = an_object(call.get("function"), f"{where}.function")
-    told = {
-        "name": a_text(function.get("name"), f"{where}.function.name"),
-        "arguments": dump(an_object(function.get("arguments"), f"{where}.function.arguments")).decode(),
-    }
-    return {"id": a_text(call.get("id"), f"{where}.id") or f"call_{number}", "type": "function", "function": told}
+def _picture(image: str) -> str:
+    return f"data:image/{PICTURES.get(image[:4], 'png')};base64,{image}"
 
 
 def _options(body: _OllamaBody, model: Wanted, tools: Any) -> dict[str, Any]:
@@ -247,7 +296,7 @@ class OllamaAnswer:
 
     def _last(self, answer: Answer, text: str) -> dict[str, Any]:
         calls = [
-            {"function": {"name": call["function"]["name"], "arguments": arguments_of(call)}}
+            {"id": call["id"], "function": {"name": call["function"]["name"], "arguments": arguments_of(call)}}
             for call in joined(answer.tool_calls)
         ]
         return {
@@ -264,5 +313,5 @@ class OllamaAnswer:
         }
 
 
-def _json(value: object) -> Response:
-    return Response(dump(value), 200, JSON_HEADERS, "application/json")
+def _json(value: object, status: int = 200) -> Response:
+    return Response(dump(value), status, JSON_HEADERS, "application/json")

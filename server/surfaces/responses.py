@@ -58,7 +58,7 @@ def _mapped(body: ResponsesBody) -> Mapped:
     extra = body.model_extra or {}
     for name, why in REFUSED.items():
         if extra.get(name):
-            raise RequestRefused(Reason.INVALID_REQUEST, why, field=name)
+            raise RequestRefused(Reason.INVALID_REQUEST, why, field=name, cure=f"leave {name} out")
     model = wanted(body.model)
     turns = [Message("system", body.instructions)] if body.instructions else []
     turns += [Message("user", body.input)] if isinstance(body.input, str) else _turns(body.input)

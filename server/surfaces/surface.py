@@ -10,11 +10,11 @@ from pydantic import BaseModel
 from starlette.requests import Request
 from starlette.responses import Response
 
-from gateway_core import Answer, GatewayError, OnInterrupt, Reason, attempts_of
+from gateway_core import Answer, GatewayError, Message, OnInterrupt, Reason, attempts_of
 
 from ..answering import Answering
 from ..dialects import Dialect
-from ..intake import PLAIN_LIMIT, off_loop, parse, read_body, read_json
+from ..intake import PICTURES_LIMIT, PLAIN_LIMIT, off_loop, parse, read_body, read_json, too_large
 from ..problems import RequestRefused, headers_of, problem
 from ..service import service_of
 
@@ -38,8 +38,8 @@ async def answer(
     try:
         service = service_of(request)
         is_page = "origin" in request.headers or "sec-fetch-site" in request.headers
-        body = await (read_body if any_type and not is_page else read_json)(request, PLAIN_LIMIT)
-        mapped = await off_loop(body, lambda: ask(parse(model, body)))
+        body = await (read_body if any_type and not is_page else read_json)(request, PICTURES_LIMIT)
+        mapped = await off_loop(body, lambda: _checked(ask(parse(model, body)), len(body)))
         if isinstance(mapped, Response):
             return mapped
         dialect, options, stream = mapped
@@ -51,6 +51,24 @@ async def answer(
         told = problem(error)
         headers = {**headers_of(error, told), **refusing.headers(told)}
         return Response(refusing.refused(told), told["status"], headers, refusing.refusal_type)
+
+
+def _checked(mapped: Mapped | Response, size: int) -> Mapped | Response:
+    """The same, if its words are no larger than they may be where no pictures are sent."""
+    if size <= PLAIN_LIMIT or isinstance(mapped, Response):
+        return mapped
+    if size - sum(map(_beside_words, mapped[1]["messages"])) > PLAIN_LIMIT:
+        raise too_large(PLAIN_LIMIT, "without pictures and files, the request is")
+    return mapped
+
+
+def _beside_words(turn: Message) -> int:
+    """Characters of pictures, sounds and files in a turn."""
+    content: object = turn.content
+    parts = content if isinstance(content, list) else []
+    held = [part.get(part["type"]) for part in parts if part["type"] != "text"]
+    texts = [text for one in held if isinstance(one, dict) for text in one.values()]
+    return sum(len(text) for text in texts if isinstance(text, str))
 
 
 def an_object(value: Any, where: str) -> dict[str, Any]:
@@ -77,6 +95,7 @@ def extension(answer: Answer, notes: tuple[str, ...]) -> dict[str, Any]:
         "id": answer.id,
         "backend": answer.backend,
         "mode": answer.mode,
+        "model": answer.model,
         "state": answer.state,
         "segments": [{"backend": s.backend, "start": s.start, "end": s.end} for s in answer.segments],
         "attempts": attempts_of(answer.attempts),
@@ -84,19 +103,27 @@ def extension(answer: Answer, notes: tuple[str, ...]) -> dict[str, Any]:
     }
 
 
+def cure_of(problem: Mapping[str, Any]) -> str:
+    """The cure as these clients can follow it: they have no field `tier` or `on_interrupt`."""
+    if problem["code"] == Reason.STREAM_INTERRUPTED:
+        return "ask again"
+    return str(problem["cure"]).replace("leave out `tier`", "ask for the model auto")
+
+
 def trouble(problem: Mapping[str, Any]) -> dict[str, Any]:
     """The same of a failure."""
     return {
         "code": problem["code"],
         "attempts": problem["attempts"],
-        "cure": problem["cure"],
+        "cure": cure_of(problem),
         "retry_after": problem["retry_after"],
     }
 
 
 def message(problem: Mapping[str, Any]) -> str:
     """For clients that show one line: what happened, and what to do."""
-    return f"{problem['detail']} ({problem['cure']})" if problem["cure"] else str(problem["detail"])
+    cure = cure_of(problem)
+    return f"{problem['detail']} ({cure})" if cure else str(problem["detail"])
 
 
 def seconds() -> int:

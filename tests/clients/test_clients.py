@@ -100,6 +100,7 @@ def test_openai_hears_of_tokens_used_and_of_models(child: Child, world: World):
 
     assert names[:4] == ["auto", "copilot", "cloud", "local"]
     assert any(name.startswith("copilot/") for name in names)
+    assert child.do("unknown_model").result == "model_not_found"
 
 
 @client_is("openai, responses")
@@ -142,6 +143,15 @@ def test_anthropic_tools_are_called_whole_and_streamed(child: Child, world: Worl
             assert told.error is None, (act, copilot, told)
             assert told.result["stop"] == "tool_use"
             assert [(call["name"], list(call["input"])) for call in told.result["calls"]] == [("weather", ["city"])]
+
+
+@client_is("anthropic")
+def test_anthropic_hears_of_models(child: Child):
+    names = child.do("models").result
+
+    assert names[:4] == ["auto", "copilot", "cloud", "local"]
+    assert any("/" in name for name in names)
+    assert child.do("unknown_model").result == "not_found_error"
 
 
 @client_is("anthropic")

@@ -8,11 +8,12 @@ import threading
 import pytest
 from IPython.core.error import UsageError
 
-from gateway_core import AllTiersFailed, AnswerInterrupted, BlockingGateway, Gateway, Reason, Settings
+from gateway_core import AllTiersFailed, AnswerInterrupted, BlockingGateway, Gateway, PromptRefused, Reason, Settings
 from gateway_core.errors import QuotaUsedUp, TierBroken, TierUnavailable, TierUnreachable
 from gateway_core.testing import ScriptedTier
 from notebook_ext import AIResult, GatewayMagics
 from notebook_ext.arguments import ACTIONS
+from notebook_ext.errors import told_plainly
 from notebook_ext.magics import unregister
 
 FIELDS = [
@@ -301,3 +302,10 @@ def test_run_all_over_many_cells_tells_of_the_skipped_tier_in_one_line_each(note
         told = [line for line in notebook.run("%%ai\nHello").out.splitlines() if line.startswith("[copilot:")]
         assert len(told) == 1
         assert told[0].endswith("; answered by cloud]")
+
+
+def test_a_cure_names_the_options_of_the_magics():
+    error = PromptRefused("no", cure="leave out `tier`, or `local_only`; lower `max_context_chars`")
+    told_plainly(error)
+
+    assert error._render_traceback_()[1] == "  leave out --tier, or --local; lower --max-context-chars"  # type: ignore[attr-defined]

@@ -7,6 +7,7 @@ import time
 
 import pytest
 
+from gateway_core import PromptRefused
 from gateway_core.testing import ScriptedTier
 
 from .calling import JSON, calling
@@ -65,6 +66,7 @@ async def test_f91_a_bad_body_is_422_and_names_the_field(body, field):
         "type", "title", "status", "detail", "code", "attempts", "cure", "retry_after", "field",
     }  # fmt: skip
     assert field.removeprefix("messages") in problem["detail"]
+    assert problem["cure"]
     assert copilot.calls == 0
 
 
@@ -87,6 +89,60 @@ async def test_f90_bad_documents_are_422_and_named(documents, field):
         reply = await client.post("/ai/query/rag", json={"prompt": "x", "documents": documents})
 
     assert (reply.status_code, reply.json()["field"]) == (422, field)
+    assert reply.json()["cure"]
+
+
+@pytest.mark.parametrize(
+    ("body", "detail", "cure"),
+    [
+        ({"documents": []}, "documents is empty", "send at least one text, or use /ai/query"),
+        ({}, "documents is missing", "send at least one text, or use /ai/query"),
+        (
+            {"documents": [5]},
+            'documents[0] must be a text, {"text", "name"} or {"name", "content_base64"}',
+            "correct documents[0]; docs/rest.md tells what is taken",
+        ),
+        ({"documents": ["a"], "max_tokens": 0}, None, "correct max_tokens; docs/rest.md tells what is taken"),
+        (
+            {"documents": [{"name": "a", "content_base64": "%"}]}, None,
+            "send the file's bytes in base64, or its text as a document",
+        ),
+    ],
+)  # fmt: skip
+async def test_the_cure_of_a_wrong_field_can_be_followed(body, detail, cure):
+    async with calling(ScriptedTier("copilot")) as client:
+        problem = (await client.post("/ai/query/rag", json={"prompt": "x", **body})).json()
+
+    assert problem["cure"] == cure
+    assert detail in (None, problem["detail"])
+
+
+async def test_too_deep_a_body_is_told_as_such():
+    async with calling(ScriptedTier("copilot")) as client:
+        reply = await client.post("/ai/query", content=b'{"prompt":"x","z":' + DEEP + b"}", headers=JSON)
+
+    assert (reply.json()["detail"], reply.json()["cure"]) == (
+        "the body is nested too deeply", "nest lists and objects at most 200 deep",
+    )  # fmt: skip
+
+
+async def test_a_document_that_cannot_be_read_is_named_with_a_cure():
+    documents = [{"name": "a.pdf", "content_base64": "JVBERi0xLjQ="}]
+    async with calling(ScriptedTier("copilot")) as client:
+        problem = (await client.post("/ai/query/rag", json={"prompt": "x", "documents": documents})).json()
+
+    assert (problem["code"], problem["field"]) == ("document_unreadable", "documents[0]")
+    assert problem["cure"]
+
+
+async def test_a_providers_refusal_comes_with_a_cure():
+    copilot = ScriptedTier("copilot", [PromptRefused("copilot refused the request")])
+    async with calling(copilot) as client:
+        problem = (await client.post("/ai/query", json={"prompt": "x"})).json()
+
+    assert (problem["code"], problem["cure"]) == (
+        "prompt_refused", "change the request, or ask another tier by its name",
+    )  # fmt: skip
 
 
 async def test_an_empty_list_of_documents_is_told_in_plain_words():
@@ -188,6 +244,7 @@ async def test_an_error_of_our_own_tells_nothing_of_the_request(caplog):
         reply = await client.post("/ai/query", json={"prompt": "the secret prompt"})
 
     assert (reply.status_code, reply.json()["code"]) == (500, "internal")
+    assert "log" in reply.json()["cure"]
     assert "secret" not in reply.text + caplog.text
 
 

@@ -7,6 +7,7 @@ import base64
 import binascii
 import json
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -14,6 +15,54 @@ from gateway_core.testing import ScriptedTier
 from server.bodies import decoded
 
 from .calling import JSON, calling
+
+PHOTO = "/9j/" + "A" * 5_000_000
+URL = f"data:image/jpeg;base64,{PHOTO}"
+SOURCE = {"type": "base64", "media_type": "image/jpeg", "data": PHOTO}
+
+
+def showing(picture: dict, text: str = "What is it?", kind: str = "text") -> list[dict]:
+    return [{"role": "user", "content": [{"type": kind, "text": text}, picture]}]
+
+
+PHOTOS = {
+    "/v1/chat/completions": {"messages": showing({"type": "image_url", "image_url": {"url": URL}})},
+    "/v1/messages": {"messages": showing({"type": "image", "source": SOURCE})},
+    "/v1/responses": {"input": showing({"type": "input_image", "image_url": URL}, kind="input_text")},
+    "/api/chat": {"messages": [{"role": "user", "content": "What is it?", "images": [PHOTO]}]},
+    "/api/generate": {"prompt": "What is it?", "images": [PHOTO]},
+}
+
+
+@pytest.mark.parametrize("path", PHOTOS)
+async def test_an_ordinary_photo_may_be_sent_wherever_pictures_are_taken(path):
+    local = ScriptedTier("local")
+    async with calling(local) as client:
+        photo = await client.post(path, json=PHOTOS[path])
+        too_many = await client.post(path, json={**PHOTOS[path], "more": [PHOTO] * 3})
+
+    assert photo.status_code == 200
+    assert local.prompts[0].messages[-1].content[-1]["image_url"]["url"] == URL
+    assert (too_many.status_code, "larger than 20 MB" in too_many.text) == (413, True)
+
+
+@pytest.mark.parametrize("path", PHOTOS)
+async def test_words_have_the_same_limit_with_pictures_as_without(path):
+    async with calling(ScriptedTier("local")) as client:
+        reply = await client.post(path, json={**PHOTOS[path], "more": "x" * 2_000_000})
+
+    assert (reply.status_code, "without pictures and files, the request is larger than 2 MB" in reply.text) == (
+        413,
+        True,
+    )
+
+
+@pytest.mark.parametrize("path", ["/ai/query", "/api/show"])
+async def test_where_no_pictures_are_taken_two_megabytes_are_enough(path):
+    async with calling(ScriptedTier("local")) as client:
+        reply = await client.post(path, json={"prompt": "x", "model": "x" * 2_000_000})
+
+    assert (reply.status_code, "larger than 2 MB" in reply.text) == (413, True)
 
 
 async def test_others_are_answered_while_it_is_read():

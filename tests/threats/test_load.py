@@ -86,6 +86,8 @@ OVERSIZED: list[object] = [
     pytest.param(HEAD + b"Content-Length: 50000000\r\n\r\n", b" " * MB, 50, id="50 MB"),
     pytest.param(HEAD + b"Transfer-Encoding: chunked\r\n\r\n", CHUNK, 50, id="50 MB without a length"),
     pytest.param(HEAD + b"Content-Length: 9223372036854775807\r\n\r\n", b" " * MB, 50, id="a length beyond all"),
+    pytest.param(HEAD.replace(b"/ai/query", b"/v1/chat/completions") + b"Transfer-Encoding: chunked\r\n\r\n", CHUNK, 50,
+                 id="where pictures may be sent"),
     pytest.param(HEAD.replace(b"/ai/query", b"/sign-in") + b"Content-Length: 50000000\r\n\r\n", b" " * MB, 50,
                  id="to the sign-in"),
     pytest.param(HEAD.replace(b"/ai/query", b"/admin/reset") + b"Content-Length: 50000000\r\n\r\n", b" " * MB, 50,

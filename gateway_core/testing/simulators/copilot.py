@@ -18,6 +18,7 @@ from .fixtures import COPILOT, NO_ACCESS, REQUEST_ID
 from .github_login import DeviceLogins
 from .openai import chat_question, embedding_of, responses_question
 from .simulator import Simulator
+from .turns import WrongTurn
 from .wire import Reply, Request, as_json, json_reply, text_reply
 
 QUOTA_RESET = 1796083200  # 1 December 2026
@@ -196,6 +197,9 @@ class CopilotSimulator(Simulator):
         token, account, body = self._asked(exchange)
         try:
             question = read(body)
+        except WrongTurn as wrong:
+            told = {"message": wrong.message, "code": "invalid_request_body", "param": wrong.param}
+            raise Refused(json_reply({"error": told}, 400, x_github_request_id=REQUEST_ID)) from None
         except (TypeError, KeyError, AttributeError):
             raise Refused(COPILOT["invalid_request"]) from None
         limit = self.max_prompt_tokens or self.models[body["model"]].prompt

@@ -28,6 +28,7 @@ from .ollama_store import (
 )
 from .openai import chat_question, embedding_of, turns_of
 from .simulator import Simulator
+from .turns import WrongTurn
 from .wire import Reply, json_reply, text_reply
 
 LOCAL_NAMES = re.compile(r"localhost|[\w.-]+\.(?:localhost|local|internal)")
@@ -77,7 +78,7 @@ class OllamaSimulator(Simulator):
             raise Refused(OLLAMA["host_refused"])
         try:
             return super().handle(exchange)
-        except (TypeError, KeyError, AttributeError):
+        except (TypeError, KeyError, AttributeError, WrongTurn):
             message = "json: cannot unmarshal string into Go struct field ChatRequest of type []api.Message"
             raise Refused(ollama_error(400, message)) from None
 

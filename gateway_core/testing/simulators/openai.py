@@ -12,6 +12,7 @@ from .calls import Answering, Exchange, Handled, Refused, Routes
 from .dialects import ChatCompletions, ChatTraits, Dialect, Responses
 from .fixtures import OPENAI, openai_error
 from .simulator import Simulator
+from .turns import WrongTurn, check_chat, check_items
 from .wire import Reply, json_reply
 
 
@@ -23,6 +24,7 @@ def turns_of(messages: Any) -> tuple[tuple[str, str], ...]:
 
 
 def chat_question(body: Mapping[str, Any]) -> Question:
+    check_chat(body.get("messages"))
     form = body.get("response_format") or {}
     schema = (form.get("json_schema") or {}).get("schema") if form.get("type") == "json_schema" else None
     return Question(
@@ -35,6 +37,7 @@ def chat_question(body: Mapping[str, Any]) -> Question:
 
 def responses_question(body: Mapping[str, Any]) -> Question:
     given = body.get("input")
+    check_items(given)
     turns = (("user", given),) if isinstance(given, str) and given else turns_of(_said(given))
     rules = (("system", str(body["instructions"])),) if body.get("instructions") else ()
     form = (body.get("text") or {}).get("format") or {}
@@ -245,6 +248,8 @@ class OpenAISimulator(Simulator):
     ) -> Answering:
         try:
             question = read(body)
+        except WrongTurn as wrong:
+            raise self._refuse(400, "invalid_request_error", "invalid_value", wrong.message, wrong.param) from None
         except (TypeError, KeyError, AttributeError):
             message = "Invalid type for 'messages': expected an array of objects."
             raise self._refuse(400, "invalid_request_error", "invalid_type", message, "messages") from None

@@ -9,24 +9,29 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Iterator, Mapping
 from typing import Any
 
-from ...errors import GatewayError, TierBroken, TierFailed
-from ...types import Chunk, Prompt, Reason, Usage
+from ...errors import GatewayError, TierBroken, TierFailed, TierUnavailable
+from ...types import Chunk, Message, Prompt, Reason, Usage
 from ..complaints import complaint_in
 from ..http import Reply
 from ..openai_wire import OWN_FIELDS, TO_FAILURE, as_count, credits_in, wants_tokens
+from ..parts import OTHER_PARTS, has_more_than_text, kind_of, parts_of
 from ..wire import Joiner, ServerEvent, SseReader, as_object
 
 INCOMPLETE = {"max_output_tokens": "length", "content_filter": "content_filter"}
 # Fields of chat completions that this wire knows by the same name.
 SAME = frozenset({"parallel_tool_calls", "metadata", "user", "service_tier", "safety_identifier"})
+TEXT_OF = {"assistant": "output_text"}  # what a text part is called; for everybody else it is input
 
 
 def responses_body(
     prompt: Prompt, model: str, *, efforts: tuple[str, ...] | None, without: frozenset[str] = frozenset()
 ) -> dict[str, Any]:
-    """The JSON of a request. Sampling fields are not taken here."""
+    """The JSON of a request. Sampling fields are not taken here.
+
+    Raises `TierUnavailable` for content that this wire has no words for.
+    """
     wants = {key: value for key, value in prompt.passthrough.items() if key not in OWN_FIELDS}
-    system = "\n\n".join(m.content for m in prompt.messages if m.role == "system")
+    system = "\n\n".join(_only_text(m) for m in prompt.messages if m.role == "system")
     body: dict[str, Any] = {"model": model, "stream": True, "store": False}
     if system:
         body["instructions"] = system
@@ -57,14 +62,13 @@ def not_taken(prompt: Prompt) -> list[str]:
     return sorted(asked - known)
 
 
-def _items(message: Any) -> Iterator[dict[str, Any]]:
-    extra = message.extra
+def _items(message: Message) -> Iterator[dict[str, Any]]:
+    extra, parts = message.extra, parts_of(message)
     if message.role == "tool":
-        yield {"type": "function_call_output", "call_id": extra.get("tool_call_id", ""), "output": message.content}
+        output = [_part(part, "tool") for part in parts] if has_more_than_text(message) else message.text
+        yield {"type": "function_call_output", "call_id": extra.get("tool_call_id", ""), "output": output}
         return
-    content = extra.get("content", message.content)
-    if isinstance(content, list):
-        content = [_part(part) for part in content]
+    content: Any = [_part(part, message.role) for part in parts] if parts else extra.get("content", message.content)
     if content or not extra.get("tool_calls"):
         yield {"role": message.role, "content": content}
     for call in extra.get("tool_calls") or ():
@@ -77,15 +81,33 @@ def _items(message: Any) -> Iterator[dict[str, Any]]:
         }
 
 
-def _part(part: Any) -> Any:
-    if not isinstance(part, dict):
-        return part
-    if part.get("type") == "text":
-        return {"type": "input_text", "text": part.get("text", "")}
-    if part.get("type") == "image_url":
-        image = part.get("image_url")
-        return {"type": "input_image", "image_url": image.get("url") if isinstance(image, dict) else image}
-    return part
+def _part(part: Mapping[str, Any], role: str) -> dict[str, Any]:
+    kind, is_input = kind_of(part), role != "assistant"
+    held = part.get(kind)
+    match kind:
+        case "text":
+            return {"type": TEXT_OF.get(role, "input_text"), "text": part.get("text", "")}
+        case "refusal" if not is_input:
+            return {"type": "refusal", "refusal": str(held)}
+        case "image_url" if is_input:
+            image = held if isinstance(held, dict) else {"url": held}
+            detail = {"detail": image["detail"]} if image.get("detail") else {}
+            return {"type": "input_image", "image_url": image.get("url"), **detail}
+        case "file" if is_input and isinstance(held, dict):
+            return {"type": "input_file", **{k: held[k] for k in ("file_id", "filename", "file_data") if held.get(k)}}
+    raise _not_understood(kind, role)
+
+
+def _only_text(message: Message) -> str:
+    for part in parts_of(message):
+        if kind_of(part) != "text":
+            raise _not_understood(kind_of(part), message.role)
+    return message.text
+
+
+def _not_understood(kind: str, role: str) -> TierUnavailable:
+    told = f"this model cannot take {kind} in a turn of the role {role}"
+    return TierUnavailable("copilot", told, reason=Reason.UNSUPPORTED, cure=OTHER_PARTS)
 
 
 def _tool(tool: Any) -> Any:

@@ -34,12 +34,17 @@ def tools_streamed() -> Any:
     return {"stop": told.stop_reason, "calls": [block.model_dump() for block in told.content]}
 
 
-def count() -> Any:
-    return client.messages.count_tokens(model="auto", messages=TURNS).input_tokens
-
-
 def models() -> list[str]:
-    return [model.id for model in client.models.list()]
+    return [client.models.retrieve(model.id).id for model in client.models.list()]
 
 
-serve("anthropic", whole, stream, tools=tools, tools_streamed=tools_streamed, count=count, models=models)
+def unknown_model() -> str:
+    try:
+        return client.models.retrieve("cloud/gpt-99").id
+    except anthropic.NotFoundError as refused:
+        return refused.body["error"]["type"]
+
+
+serve(
+    "anthropic", whole, stream, tools=tools, tools_streamed=tools_streamed, models=models, unknown_model=unknown_model
+)

@@ -96,10 +96,18 @@ async def usage() -> Any:
 
 async def models() -> list[str]:
     async with connected() as client:
-        return [model.id async for model in client.models.list()]
+        return [(await client.models.retrieve(model.id)).id async for model in client.models.list()]
+
+
+async def unknown_model() -> Any:
+    async with connected() as client:
+        try:
+            return (await client.models.retrieve("cloud/gpt-99")).id
+        except openai.NotFoundError as refused:
+            return refused.code
 
 
 serve(
     "openai", whole, stream, tools=tools, tools_streamed=tools_streamed, tool_results=tool_results, parsed=parsed,
-    parsed_streamed=parsed_streamed, usage=usage, models=models,
+    parsed_streamed=parsed_streamed, usage=usage, models=models, unknown_model=unknown_model,
 )  # fmt: skip

@@ -70,6 +70,7 @@ def test_with_stop_the_partial_text_is_kept_and_the_exit_code_is_3(cli):
 
     assert (ran.code, ran.out) == (3, "The capital \n")
     assert "not whole: the answer broke off: the connection was reset" in ran.err
+    assert "let another tier go on (--on-interrupt)" in ran.err
 
 
 def test_streaming_into_a_pipe_marks_the_seam_on_standard_error(cli):
@@ -227,6 +228,14 @@ def test_json_is_the_reply_with_details_and_nothing_else(cli):
     assert "\x9b" not in ran.out
     assert (ran.json["response"], ran.json["backend"], ran.json["state"]) == ("Par\x1bis\x9b", "cloud", "closed")
     assert [a["outcome"] for a in ran.json["details"]["attempts"]] == ["failed", "answered"]
+
+
+def test_a_cure_names_the_options_of_this_program(cli):
+    argv = ("ask", "hi", "--tier", "cloud", "--local-only")
+    shown, as_json = cli(*argv, tiers=[copilot("x")]), cli(*argv, "--json", tiers=[copilot("x")])
+
+    assert "leave out --tier, or --local-only" in shown.err
+    assert as_json.json["cure"] == "leave out --tier, or --local-only"
 
 
 @pytest.mark.parametrize(

@@ -178,11 +178,55 @@ async def test_an_error_of_our_own_before_the_call_moves_on():
     assert (seen.whole.backend, seen.reasons("copilot")) == ("cloud", ["internal"])
 
 
+class CannotSayIt(ScriptedTier):
+    """Fails over our own code before anything leaves, as many times as it is told."""
+
+    def __init__(self, times: int) -> None:
+        super().__init__("copilot")
+        self.times = times
+
+    async def context_chars(self, prompt: Prompt) -> int | None:
+        self.times -= 1
+        if self.times >= 0:
+            raise KeyError("the words of a prompt")
+        return None
+
+
 @in_virtual_time
-async def test_an_error_of_our_own_after_the_request_left_may_have_been_billed():
-    seen = await read(router(ScriptedTier("copilot", [ValueError()]), ScriptedTier("cloud", ["ok"])))
+async def test_errors_of_our_own_before_anything_was_sent_close_the_tier_to_nobody(caplog: pytest.LogCaptureFixture):
+    copilot = CannotSayIt(3)
+    r = router(copilot, ScriptedTier("cloud"))
+    for _ in range(3):
+        await read(r)
+    seen = await read(r)
+
+    assert (seen.whole.backend, seen.whole.state) == ("copilot", "closed")
+    told = [record for record in caplog.records if record.levelname == "ERROR"]
+    assert len(told) == 3
+    assert "copilot" in told[0].getMessage()
+    assert "test_endings.py:" in told[0].getMessage()
+    assert "the words" not in caplog.text
+
+
+@in_virtual_time
+async def test_an_error_of_our_own_in_a_probe_frees_the_next():
+    store = MemoryStore()
+    await store.update("scripted copilot", lambda c: (Circuit(CircuitState.OPEN, failures=3), None))
+    r = router(CannotSayIt(1), ScriptedTier("cloud"), store=store)
+
+    assert (await read(r)).whole.backend == "cloud"
+    assert (await read(r)).whole.backend == "copilot"
+    assert (await store.read("scripted copilot")).state is CircuitState.CLOSED
+
+
+@in_virtual_time
+async def test_an_error_of_our_own_after_the_request_left_counts_and_may_have_been_billed():
+    copilot = ScriptedTier("copilot", [ValueError()])
+    r = router(copilot, ScriptedTier("cloud", ["ok"]))
+    seen = await read(r)
 
     assert seen.whole.attempts[0].may_have_billed
+    assert (await r.store.read(copilot.identity)).failures == 1
 
 
 @pytest.mark.parametrize("told", [None, 5_000, 0, -1])

@@ -189,3 +189,51 @@ def test_openrouter_sends_comments_and_errors_with_status_200():
 def test_a_flavour_that_does_not_exist_is_refused(openai):
     with pytest.raises(ValueError, match="openrouter"):
         openai.configure("flavour", "vanilla")
+
+
+CALL = {"id": "c1", "type": "function", "function": {"name": "f", "arguments": "{}"}}
+CALLED = {"role": "assistant", "content": None, "tool_calls": [CALL]}
+ITEM = {"type": "function_call", "call_id": "c1", "name": "f", "arguments": "{}"}
+
+
+def turn(role, kind, **more):
+    return {"role": role, "content": [{"type": kind, kind: {"url": "x"}, "text": "x"}], **more}
+
+
+@pytest.mark.parametrize(
+    ("turns", "param"),
+    [
+        ([turn("assistant", "image_url")], "messages.[0].content[0].type"),
+        ([turn("system", "image_url")], "messages.[0].content[0].type"),
+        ([turn("user", "input_text")], "messages.[0].content[0].type"),
+        ([*HELLO, CALLED, turn("tool", "image_url", tool_call_id="c1")], "messages.[2].content[0].type"),
+        ([*HELLO, CALLED, {"role": "tool", "content": "x", "tool_call_id": "c2"}], "messages.[2].role"),
+        ([*HELLO, {"role": "tool", "content": "x", "tool_call_id": "c1"}], "messages.[1].role"),
+        ([*HELLO, CALLED, *HELLO], "messages.[2]"),
+        ([*HELLO, {**CALLED, "tool_calls": [CALL, CALL]}], "messages.[1].tool_calls"),
+        ([{"role": "wizard", "content": "x"}], "messages.[0].role"),
+    ],
+)
+def test_turns_that_do_not_hold_together_are_refused(openai, turns, param):
+    heard = post(openai, {**CHAT, "messages": turns})
+
+    assert (heard.status, error_of(heard)["param"]) == (400, param)
+
+
+@pytest.mark.parametrize(
+    ("items", "param"),
+    [
+        ([turn("assistant", "input_text")], "input[0].content[0].type"),
+        ([turn("user", "output_text")], "input[0].content[0].type"),
+        ([turn("user", "text")], "input[0].content[0].type"),
+        ([turn("user", "input_audio")], "input[0].content[0].type"),
+        ([*HELLO, {"type": "function_call_output", "call_id": "c1", "output": "x"}], "input"),
+        ([*HELLO, ITEM], "input"),
+        ([*HELLO, ITEM, {**ITEM, "type": "function_call_output", "output": [{"type": "text"}]}],
+         "input[2].output[0].type"),
+    ],
+)  # fmt: skip
+def test_items_that_do_not_hold_together_are_refused(openai, items, param):
+    heard = post(openai, {"model": "gpt-6-luna", "input": items}, "/responses")
+
+    assert (heard.status, error_of(heard)["param"]) == (400, param)

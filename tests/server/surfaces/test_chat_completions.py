@@ -231,3 +231,41 @@ async def test_the_models_are_the_fixed_names_and_each_tiers_live_ones():
         "auto", "copilot", "cloud", "local", "copilot/scripted-copilot", "local/scripted-local",
     ]  # fmt: skip
     assert {m["object"] for m in told["data"]} == {"model"}
+
+
+@pytest.mark.parametrize("path", ["/v1/models/local/scripted-local", "/v1/models/local%2Fscripted-local"])
+async def test_a_listed_model_can_be_looked_up(path):
+    async with calling(ScriptedTier("local")) as client:
+        told, listed = (await client.get(path)).json(), (await client.get("/v1/models")).json()["data"]
+
+    assert told in listed
+    assert (told["id"], told["object"], told["owned_by"]) == ("local/scripted-local", "model", "local")
+
+
+@pytest.mark.parametrize("name", ["gpt-99", "local/x", "auto/", "a%09b"])
+async def test_a_model_that_is_not_there_is_told_in_each_apis_words(name):
+    async with calling(ScriptedTier("local")) as client:
+        openai = await client.get(f"/v1/models/{name}")
+        anthropic = await client.get(f"/v1/models/{name}", headers={"anthropic-version": "2023-06-01"})
+
+    assert openai.status_code == anthropic.status_code == 404
+    assert (openai.json()["error"]["code"], openai.json()["error"]["type"]) == (
+        "model_not_found", "invalid_request_error",
+    )  # fmt: skip
+    assert (anthropic.json()["type"], anthropic.json()["error"]["type"]) == ("error", "not_found_error")
+
+
+async def test_the_last_chunk_names_the_model_that_answered():
+    async with calling(ScriptedTier("copilot", [Chunk("Hi", model="gpt-x"), USED])) as client:
+        whole, grown = await ask(client), await ask(client, stream=True)
+
+    assert whole.json()["ai_gateway"]["model"] == chunks(grown.text)[-2]["ai_gateway"]["model"] == "gpt-x"
+
+
+async def test_a_field_of_our_own_is_not_passed_to_a_provider():
+    copilot = ScriptedTier("copilot")
+    async with calling(copilot) as client:
+        told = (await ask(client, on_interrupt="continue", top_p=0.5)).json()
+
+    assert copilot.prompts[0].passthrough == {"top_p": 0.5}
+    assert "on_interrupt" in told["ai_gateway"]["notes"][0]

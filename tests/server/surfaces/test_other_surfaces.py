@@ -65,8 +65,20 @@ async def test_f45_no_surface_ends_cleanly_after_a_cut(path):
         received = await cut_stream(server, path, {**ASKED[path], "stream": True})
 
     assert received.count('"error"') >= 1
+    assert "(ask again)" in received
+    assert "on_interrupt" not in received
     for end in ("message_stop", "response.completed", '"done":true'):
         assert end not in received
+
+
+@PATHS
+async def test_a_cure_names_no_field_that_a_surface_does_not_have(path):
+    async with calling(ScriptedTier("cloud"), local_only=True) as client:
+        reply = await client.post(path, json={**ASKED[path], "model": "cloud"})
+
+    error = reply.json()["error"]
+    assert reply.status_code == 422
+    assert "(ask for the model auto, or unset LOCAL_ONLY)" in (error if isinstance(error, str) else error["message"])
 
 
 @PATHS
@@ -141,6 +153,103 @@ async def test_anthropic_blocks_and_tools_are_translated_both_ways():
     assert [e.data["index"] for e in heard if e.name == "content_block_start"] == [0, 1]
     partial = "".join(e.data["delta"].get("partial_json", "") for e in heard if e.name == "content_block_delta")
     assert json.loads(partial) == {"city": "Rome"}
+
+
+async def asked_of_anthropic(*tiers: ScriptedTier, **fields):
+    async with calling(*(tiers or (ScriptedTier("copilot"),))) as client:
+        return await client.post("/v1/messages", json={**ASKED["/v1/messages"], **fields})
+
+
+@pytest.mark.parametrize(
+    ("fields", "field"),
+    [
+        ({"tools": [{"name": "weather"}, {"type": "web_search_20260209", "name": "web_search"}]}, "tools[1].type"),
+        ({"tools": [{"type": 7, "name": "x"}]}, "tools[0].type"),
+        ({"system": [{"type": "image"}]}, "system[0].type"),
+        ({"messages": [{"role": "user", "content": [{"type": "document"}]}]}, "messages[0].content[0].type"),
+        (
+            {"messages": [{"role": "user", "content": [{"type": "image", "source": {"type": "file"}}]}]},
+            "messages[0].content[0].source.type",
+        ),
+        (
+            {"messages": [{"role": "user", "content": [{"type": "tool_result", "content": [{"type": "document"}]}]}]},
+            "messages[0].content[0].content[0].type",
+        ),
+    ],
+)
+async def test_what_the_anthropic_surface_does_not_serve_is_refused_not_lost(fields, field):
+    reply = await asked_of_anthropic(**fields)
+
+    error = reply.json()["error"]
+    assert (reply.status_code, reply.json()["type"], error["type"]) == (422, "error", "invalid_request_error")
+    assert field in error["message"]
+    assert error["ai_gateway"]["cure"]
+
+
+async def test_a_tool_of_ones_own_may_say_that_it_is_one():
+    copilot = ScriptedTier("copilot")
+    tool = {"type": "custom", "name": "weather", "input_schema": {"type": "object"}}
+    assert (await asked_of_anthropic(copilot, tools=[tool])).status_code == 200
+
+    assert copilot.prompts[0].passthrough["tools"] == [TOOL]
+
+
+async def test_pictures_and_errors_of_an_anthropic_tools_result_are_told():
+    copilot = ScriptedTier("copilot")
+    picture = {"type": "image", "source": {"type": "base64", "media_type": "image/jpeg", "data": "/9j/"}}
+    results = [
+        {"type": "tool_result", "tool_use_id": "c0", "content": [{"type": "text", "text": "a map"}, picture]},
+        {"type": "tool_result", "tool_use_id": "c1", "is_error": True, "content": "no such city"},
+    ]
+    await asked_of_anthropic(copilot, messages=[*HELLO, {"role": "user", "content": results}])
+
+    assert copilot.prompts[0].messages[1:] == (
+        Message("tool", "a map", {"tool_call_id": "c0"}),
+        Message("tool", "Error: no such city", {"tool_call_id": "c1"}),
+        Message(
+            "user",
+            [  # type: ignore[arg-type]
+                {"type": "text", "text": "Pictures of the tool result c0:"},
+                {"type": "image_url", "image_url": {"url": "data:image/jpeg;base64,/9j/"}},
+            ],
+        ),
+    )
+
+
+@pytest.mark.parametrize(
+    ("fields", "notes"),
+    [
+        ({"thinking": {"type": "enabled"}, "top_k": 5}, ["not passed on to the tiers: thinking, top_k"]),
+        ({"thinking": {"type": "disabled"}, "metadata": {"user_id": "x"}, "container": None}, []),
+    ],
+)  # fmt: skip
+async def test_what_is_not_passed_on_is_told(fields, notes):
+    whole = (await asked_of_anthropic(**fields)).json()
+    heard = events((await asked_of_anthropic(**fields, stream=True)).text)
+
+    assert whole["ai_gateway"]["notes"] == heard[-2].data["ai_gateway"]["notes"] == notes
+
+
+async def test_fragments_of_two_calls_that_come_mixed_are_two_blocks():
+    def fragment(index: int, arguments: str, **more) -> Chunk:
+        return Chunk(tool_calls=({"index": index, "function": {"arguments": arguments, **more}, "id": f"c{index}"},))
+
+    mixed = [
+        fragment(0, '{"a"', name="f"), fragment(1, '{"b"', name="g"), fragment(0, ":1}"), fragment(1, ":2}"),
+    ]  # fmt: skip
+    copilot = ScriptedTier("copilot", ["Let me look.", *mixed, Chunk(finish_reason="tool_calls")])
+    heard = events((await asked_of_anthropic(copilot, stream=True)).text)
+
+    started = [e.data["content_block"] for e in heard if e.name == "content_block_start"]
+    assert [(block["type"], block.get("name")) for block in started] == [
+        ("text", None), ("tool_use", "f"), ("tool_use", "g"),
+    ]  # fmt: skip
+    given = {0: "", 1: "", 2: ""}
+    for told in (e.data for e in heard if e.name == "content_block_delta"):
+        given[told["index"]] += told["delta"].get("partial_json", "")
+    assert (given[1], given[2]) == ('{"a":1}', '{"b":2}')
+    stopped = [e.data["index"] for e in heard if e.name == "content_block_stop"]
+    assert stopped == [0, 1, 2]
 
 
 # ---- Responses
@@ -248,7 +357,70 @@ async def test_ollama_options_tools_and_pictures_are_translated():
     assert (prompt.max_tokens, prompt.temperature) == (9, 0.5)
     assert prompt.passthrough["response_format"]["json_schema"]["schema"] == {"type": "object"}
     assert set(prompt.passthrough) == {"top_p", "tools", "response_format"}
-    assert told["message"]["tool_calls"] == [{"function": {"name": "weather", "arguments": {"city": "Rome"}}}]
+    called = {"id": "c1", "function": {"name": "weather", "arguments": {"city": "Rome"}}}
+    assert told["message"]["tool_calls"] == [called]
+
+
+def called(*names: str, **ids: str) -> dict:
+    calls = [{"function": {"name": name, "arguments": {}}} for name in names]
+    return {"role": "assistant", "content": "", "tool_calls": [{**c, **ids} for c in calls]}
+
+
+async def paired(*turns: dict) -> tuple[list[str], list[str]]:
+    """The ids of the calls, and those that the results name, as a tier is told them."""
+    copilot = ScriptedTier("copilot")
+    async with calling(copilot) as client:
+        reply = await client.post("/api/chat", json={"messages": [*HELLO, *turns], "stream": False})
+    assert reply.status_code == 200, reply.text
+    told = copilot.prompts[0].messages
+    made = [call["id"] for turn in told for call in turn.extra.get("tool_calls", ())]
+    return made, [turn.extra["tool_call_id"] for turn in told if turn.role == "tool"]
+
+
+def result(**fields: str) -> dict:
+    return {"role": "tool", "content": "x", **fields}
+
+
+async def test_ollama_results_of_two_calls_at_once_are_told_apart():
+    by_order = await paired(called("a", "b"), result(), result())
+    by_name = await paired(called("a", "b"), result(tool_name="b"), result(tool_name="a"))
+    same_name = await paired(called("a", "a"), result(tool_name="a"), result(tool_name="a"))
+    first = {"id": "1", **called("a")["tool_calls"][0]}
+    second = {"id": "2", **called("a")["tool_calls"][0]}
+    by_id = await paired(
+        {**called("a"), "tool_calls": [first, second]}, result(tool_call_id="2"), result(tool_call_id="1")
+    )
+
+    assert by_order == same_name == (["call_0", "call_1"], ["call_0", "call_1"])
+    assert by_name == (["call_0", "call_1"], ["call_1", "call_0"])
+    assert by_id == (["1", "2"], ["2", "1"])
+
+
+@pytest.mark.parametrize("sent", [{}, {"id": "call_0"}])
+async def test_ollama_results_of_two_rounds_name_different_calls(sent):
+    given = {"tool_call_id": sent["id"]} if sent else {}
+    rounds = [called("a", **sent), result(**given), called("a", **sent), result(**given)]
+
+    made, answered = await paired(*rounds)
+
+    assert made == answered
+    assert len(set(made)) == 2
+
+
+async def test_an_ollama_result_that_answers_nothing_is_passed_on():
+    assert await paired(result(tool_name="a")) == ([], ["call_0"])
+
+
+@pytest.mark.parametrize(
+    ("begins", "kind"),
+    [("/9j/4AAQ", "jpeg"), ("R0lGODlh", "gif"), ("UklGRiQA", "webp"), ("iVBORw0K", "png"), ("Qk0=", "png")],
+)
+async def test_a_picture_is_called_what_it_is(begins, kind):
+    copilot = ScriptedTier("copilot")
+    async with calling(copilot) as client:
+        await client.post("/api/generate", json={"prompt": "What is it?", "images": [begins]})
+
+    assert copilot.prompts[0].messages[0].content[1]["image_url"]["url"] == f"data:image/{kind};base64,{begins}"
 
 
 @pytest.mark.parametrize("path", ["/api/chat", "/api/generate"])
@@ -269,6 +441,19 @@ async def test_ollama_clients_find_version_names_and_abilities():
     assert version.count(".") == 2
     assert [m["name"] for m in tags] == [f"{n}:latest" for n in ("auto", "copilot", "cloud", "local", MODEL)]
     assert "completion" in show["capabilities"]
+
+
+@pytest.mark.parametrize(
+    ("name", "status"),
+    [("auto", 200), ("local:latest", 200), (MODEL, 200), (f"{MODEL}:latest", 200), ("", 200), ("local/x", 404),
+     ("gpt-99", 404), ("auto:8b", 404)],
+)  # fmt: skip
+async def test_ollama_clients_hear_which_models_there_are_not(name, status):
+    async with calling(ScriptedTier("local")) as client:
+        reply = await client.post("/api/show", json={"model": name})
+
+    assert reply.status_code == status
+    assert status == 200 or reply.json() == {"error": f"model '{name}' not found"}
 
 
 async def test_a_listed_ollama_name_is_the_name_that_is_asked_for():
