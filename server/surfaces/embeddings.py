@@ -51,6 +51,7 @@ class EmbeddingsBody(Sent):
     encoding_format: Literal["float", "base64"] | None = None
     dimensions: int | None = Field(None, ge=1, le=MOST_DIMENSIONS)
     user: str | None = None
+    local_only: bool | None = None
 
 
 class OllamaEmbedBody(Sent):
@@ -60,6 +61,7 @@ class OllamaEmbedBody(Sent):
     input: Any = None
     truncate: bool | None = None
     dimensions: int | None = Field(None, ge=1, le=MOST_DIMENSIONS)
+    local_only: bool | None = None
 
 
 @router.post(
@@ -71,7 +73,7 @@ async def embeddings(request: Request) -> Response:
     try:
         content = await read_json(request, LIMIT)
         body = await off_loop(content, lambda: parse(EmbeddingsBody, content))
-        options = {**_model(body.model), "dimensions": body.dimensions}
+        options = {**_model(body.model), "dimensions": body.dimensions, "local_only": body.local_only}
         is_packed = body.encoding_format == "base64"
 
         def tell(found: Embeddings) -> bytes:
@@ -95,7 +97,12 @@ async def embed(request: Request) -> Response:
         name = body.model or AUTO
         if body.input in (None, "", []):  # it only asks for the model to be in memory
             return Response(dump({"model": name, "embeddings": []}), 200, JSON_HEADERS, "application/json")
-        options = {**_model(body.model), "dimensions": body.dimensions, "truncate": body.truncate is not False}
+        options = {
+            **_model(body.model),
+            "dimensions": body.dimensions,
+            "truncate": body.truncate is not False,
+            "local_only": body.local_only,
+        }
 
         def tell(found: Embeddings) -> bytes:
             return dump(

@@ -37,7 +37,7 @@ ERROR_TYPES = {
 # Fields of this API that have the same meaning under another name in the one that tiers speak.
 PASSED_ON = {"stop_sequences": "stop", "top_p": "top_p"}
 TOOL_CHOICES = {"auto": "auto", "any": "required", "none": "none"}
-UNTOLD = {"metadata"}  # fields that no answer depends on
+UNTOLD = {"metadata", "local_only"}  # no answer depends on it; heeded by us
 _MOST_NAMES = 10
 
 

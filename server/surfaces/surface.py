@@ -39,7 +39,7 @@ async def answer(
         service = service_of(request)
         is_page = "origin" in request.headers or "sec-fetch-site" in request.headers
         body = await (read_body if any_type and not is_page else read_json)(request, PICTURES_LIMIT)
-        mapped = await off_loop(body, lambda: _checked(ask(parse(model, body)), len(body)))
+        mapped = await off_loop(body, lambda: _checked(_kept_here(parse(model, body), ask), len(body)))
         if isinstance(mapped, Response):
             return mapped
         dialect, options, stream = mapped
@@ -51,6 +51,21 @@ async def answer(
         told = problem(error)
         headers = {**headers_of(error, told), **refusing.headers(told)}
         return Response(refusing.refused(told), told["status"], headers, refusing.refusal_type)
+
+
+def _kept_here(body: Body, ask: Callable[[Body], Mapped | Response]) -> Mapped | Response:
+    """Maps the body. `local_only` means here what it means under `/ai`: it must not go to a provider as a field it
+    ignores, together with the words that were not to leave this laptop."""
+    mapped = ask(body)
+    wish = (body.model_extra or {}).get("local_only")
+    if wish is None or isinstance(mapped, Response):
+        return mapped
+    if not isinstance(wish, bool):
+        raise RequestRefused(Reason.INVALID_REQUEST, "local_only must be true or false", field="local_only")
+    options = mapped[1]
+    options["local_only"] = wish
+    options.get("passthrough", {}).pop("local_only", None)
+    return mapped
 
 
 def _checked(mapped: Mapped | Response, size: int) -> Mapped | Response:

@@ -337,3 +337,12 @@ async def test_the_official_sdks_unchanged(client: str, script: str, printed: st
         out, _ = await child.communicate()
 
     assert out.decode() == printed
+
+
+@pytest.mark.parametrize("path", ["/v1/embeddings", "/api/embed"])
+async def test_texts_that_are_not_to_leave_the_laptop_stay(path: str):
+    copilot, cloud, local = tiers()
+    async with calling(copilot, cloud, local) as client:
+        reply = await client.post(path, json={"input": "private", "local_only": True})
+
+    assert (reply.status_code, cloud.asked, local.asked) == (200, [], [["private"]])

@@ -47,6 +47,19 @@ async def test_every_surface_fails_over_and_says_who_answered(path, stream):
     assert '"backend":"cloud"' in reply.text
 
 
+@pytest.mark.parametrize("path", [*ASKED, "/v1/chat/completions"])
+async def test_what_is_not_to_leave_the_laptop_stays_on_every_surface(path):
+    cloud, local = ScriptedTier("cloud", ["away"]), ScriptedTier("local", ["here", USED])
+    asked = ASKED.get(path, {"messages": HELLO})
+    async with calling(cloud, local) as client:
+        reply = await client.post(path, json={**asked, "local_only": True})
+        refused = await client.post(path, json={**asked, "local_only": "yes"})
+
+    assert '"backend":"local"' in reply.text
+    assert (cloud.prompts, "local_only" in local.prompts[0].passthrough) == ([], False)
+    assert (refused.status_code, "local_only must be true or false" in refused.text) == (422, True)
+
+
 @PATHS
 @pytest.mark.parametrize("stream", [False, True])
 async def test_every_surface_says_a_final_failure_in_its_own_words(path, stream):
