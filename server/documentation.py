@@ -67,7 +67,9 @@ ASKED_IN_OTHER_WORDS: dict[int | str, dict[str, Any]] = {
         for status in (401, 403, 408, 413, 415, 422, 429, 500, 503)
     },
 }
-ACCESS_IN_OTHER_WORDS: dict[int | str, dict[str, Any]] = {status: ASKED_IN_OTHER_WORDS[status] for status in (401, 403, 429)}
+ACCESS_IN_OTHER_WORDS: dict[int | str, dict[str, Any]] = {
+    status: ASKED_IN_OTHER_WORDS[status] for status in (401, 403, 429)
+}
 
 
 def describe(app: FastAPI) -> None:

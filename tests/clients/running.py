@@ -14,9 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from ..environments import environment
+from ..missing import missing
 from .world import TOKEN, World
 
 HERE = Path(__file__).parent
@@ -127,5 +126,5 @@ def install_modules(programs: Path) -> None:
         outside = {**_OUTSIDE, "PATH": f"{programs}:{_OUTSIDE['PATH']}"}
         done = subprocess.run(command, cwd=folder, env=outside, capture_output=True, text=True, timeout=600)
         if done.returncode:
-            pytest.skip(f"the JavaScript packages cannot be had here: {done.stderr.strip()[-400:]}")
+            missing(f"the JavaScript packages cannot be had here: {done.stderr.strip()[-400:]}")
         stamp.write_text(wanted)
