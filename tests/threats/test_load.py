@@ -117,7 +117,7 @@ def test_s13_a_body_without_end_is_refused_while_others_are_answered(
 
 @pytest.mark.slow
 def test_s13_a_body_that_comes_too_slowly_is_given_up_with_a_word(server: Live):
-    assert sent(server, HEAD + LENGTH, b" ", 65, between=1.0) == [408]
+    assert sent(server, HEAD + b"Content-Length: 1000\r\n\r\n", b" ", 65, between=1.0) == [408]
 
 
 def test_s13_two_hundred_who_never_finish_hold_nobody_up(server: Live):
