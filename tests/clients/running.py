@@ -109,6 +109,8 @@ def variables(url: str, home: Path, programs: Path | None = None) -> dict[str, s
         "HTTPS_PROXY": _NOWHERE,
         "NO_PROXY": "127.0.0.1,localhost",
         "LITELLM_LOCAL_MODEL_COST_MAP": "True",  # litellm asks the internet for prices when it is imported
+        # Aider asks whether to make a repository, and the internet for its news and prices.
+        **dict.fromkeys(("AIDER_GIT", "AIDER_CHECK_UPDATE", "AIDER_SHOW_MODEL_WARNINGS"), "false"),
         "PYTHONWARNINGS": "ignore",
     }
 
