@@ -14,6 +14,7 @@ import java.io.*;
 import java.math.BigDecimal;
 import java.net.URI;
 import java.net.http.*;
+import java.nio.ByteBuffer;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.*;
 import java.time.Duration;
@@ -137,7 +138,7 @@ public class Client {
 
     /** The reply as soon as its head is here, or `NoAnswer`. */
     static InputStream send(String path, Map<String, Object> fields, String mediaType) {
-        HttpResponse<InputStream> reply;
+        HttpResponse<Flow.Publisher<List<ByteBuffer>>> reply;
         try {
             var request = HttpRequest.newBuilder(URI.create(URL + path)).timeout(Duration.ofSeconds(PATIENCE))
                     .header("Content-Type", "application/json");
@@ -145,21 +146,23 @@ public class Client {
                 request.header("Authorization", "Bearer " + TOKEN);
             }
             if (fields != null) {
-                var body = new LinkedHashMap<>(fields);
-                body.put("details", true);
-                body.put("deadline_s", DEADLINE);
-                request.POST(HttpRequest.BodyPublishers.ofString(Json.write(body)));
+                var asked = new LinkedHashMap<>(fields);
+                asked.put("details", true);
+                asked.put("deadline_s", DEADLINE);
+                request.POST(HttpRequest.BodyPublishers.ofString(Json.write(asked)));
             }
-            reply = HTTP.send(request.build(), HttpResponse.BodyHandlers.ofInputStream());
+            reply = HTTP.send(request.build(), HttpResponse.BodyHandlers.ofPublisher());
         } catch (IOException | InterruptedException | IllegalArgumentException unreachable) {
             throw nobody();
         }
+        var body = new Body();
+        reply.body().subscribe(body);
         var type = reply.headers().firstValue("content-type").orElse("").split(";")[0];
         if (reply.statusCode() == 200 && type.equals(mediaType)) {
-            return reply.body();
+            return body;
         }
         if (type.equals("application/problem+json")) {
-            throw new NoAnswer(explained(read(reply.body())));
+            throw new NoAnswer(explained(read(body)));
         }
         throw new NoAnswer("What answers at " + URL + " is not AI Gateway. Set AI_GATEWAY_URL to where it runs.");
     }
@@ -277,6 +280,67 @@ public class Client {
             System.exit(3);
         }
         System.exit(0);
+    }
+}
+
+/** A body as it comes. Java's own stream forgets, when the connection breaks, what had arrived and was not read yet. */
+final class Body extends InputStream implements Flow.Subscriber<List<ByteBuffer>> {
+    private static final ByteBuffer END = ByteBuffer.allocate(0), BROKEN = ByteBuffer.allocate(0);
+    private final BlockingQueue<ByteBuffer> arrived = new LinkedBlockingQueue<>();
+    private volatile Flow.Subscription subscription;
+    private ByteBuffer part = ByteBuffer.allocate(0);
+
+    @Override
+    public void onSubscribe(Flow.Subscription given) {
+        subscription = given;
+        given.request(Long.MAX_VALUE);
+    }
+
+    @Override
+    public void onNext(List<ByteBuffer> parts) {
+        arrived.addAll(parts);
+    }
+
+    @Override
+    public void onError(Throwable broken) {
+        arrived.add(BROKEN);
+    }
+
+    @Override
+    public void onComplete() {
+        arrived.add(END);
+    }
+
+    @Override
+    public int read() throws IOException {
+        var one = new byte[1];
+        return read(one, 0, 1) < 0 ? -1 : one[0] & 0xff;
+    }
+
+    @Override
+    public int read(byte[] into, int from, int most) throws IOException {
+        while (part != END && part != BROKEN && !part.hasRemaining()) {
+            try {
+                part = arrived.take();
+            } catch (InterruptedException stopped) {
+                throw new InterruptedIOException();
+            }
+        }
+        if (part == BROKEN) {
+            throw new IOException("the connection broke");
+        }
+        if (part == END) {
+            return -1;
+        }
+        int count = Math.min(most, part.remaining());
+        part.get(into, from, count);
+        return count;
+    }
+
+    @Override
+    public void close() {
+        subscription.cancel();
+        arrived.add(END); // whoever waits in another thread
     }
 }
 

@@ -7,6 +7,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from .blocking import BlockingGateway
+    from .drill import DRILL_FAULTS, Drill, drilled
     from .errors import (
         AllTiersFailed,
         AnswerInterrupted,
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
     )
 
 __all__ = [
+    "DRILL_FAULTS",
     "AllTiersFailed",
     "Answer",
     "AnswerInterrupted",
@@ -52,6 +54,7 @@ __all__ = [
     "Document",
     "DocumentUnreadable",
     "Done",
+    "Drill",
     "Embeddings",
     "Event",
     "Gateway",
@@ -73,6 +76,7 @@ __all__ = [
     "Upload",
     "Usage",
     "attempts_of",
+    "drilled",
     "load_document",
     "problem_of",
     "reply_of",
@@ -83,11 +87,14 @@ __version__ = "0.1.0"
 _HOMES = {
     "BlockingGateway": "blocking",
     "DocumentUnreadable": "rag",
+    "Drill": "drill",
+    "DRILL_FAULTS": "drill",
     "Gateway": "gateway",
     "Health": "standing",
     "Settings": "settings",
     "Status": "standing",
     "attempts_of": "replies",
+    "drilled": "drill",
     "load_document": "rag",
     "problem_of": "replies",
     "reply_of": "replies",

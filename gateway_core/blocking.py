@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 
 from .compose import Sent
 from .discretion import Discreet
+from .drill import Drill, drilled
 from .gateway import Gateway
 from .settings import Settings
 from .standing import Health, Status
@@ -61,6 +62,11 @@ class BlockingGateway:
         """The events as they come. Closing the stream, or Ctrl-C while waiting, cancels the request."""
         loop, gateway = self._running()
         return BlockingStream(loop, lambda: gateway.stream(prompt, **options))
+
+    def drill(self, drill: Drill, prompt: str, **options: Any) -> BlockingStream:
+        """`stream`, with a fault in front of the tiers; no circuit of this gateway hears of it."""
+        loop, gateway = self._running()
+        return BlockingStream(loop, lambda: drilled(gateway, drill).stream(prompt, **options))
 
     def embed(self, texts: Sequence[str], **options: Any) -> Embeddings:
         return self._call(lambda gateway: gateway.embed(texts, **options))

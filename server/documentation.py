@@ -68,7 +68,9 @@ ASKED_IN_OTHER_WORDS: dict[int | str, dict[str, Any]] = {
     },
 }
 NOT_FOUND_IN_OTHER_WORDS: dict[str, Any] = {"description": _MEANINGS[404], "content": {"application/json": {}}}
-ACCESS_IN_OTHER_WORDS: dict[int | str, dict[str, Any]] = {status: ASKED_IN_OTHER_WORDS[status] for status in (401, 403)}
+ACCESS_IN_OTHER_WORDS: dict[int | str, dict[str, Any]] = {
+    status: ASKED_IN_OTHER_WORDS[status] for status in (401, 403, 429)
+}
 
 
 def describe(app: FastAPI) -> None:

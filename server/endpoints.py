@@ -72,7 +72,7 @@ async def status(request: Request) -> Response:
     return _json((await service_of(request).gateway.status()).as_dict())
 
 
-@router.get("/ai/requests/{id}", response_model=RequestReply, responses=answers_of(401, 403, 404))
+@router.get("/ai/requests/{id}", response_model=RequestReply, responses=answers_of(401, 403, 404, 429))
 async def explain(request: Request, id: str) -> Response:
     """How a request was decided, tier by tier, without what was said; `last` is the one that ended last."""
     record = await service_of(request).gateway.journal.find(None if id == "last" else id)
@@ -83,7 +83,7 @@ async def explain(request: Request, id: str) -> Response:
     return _json(record)
 
 
-@router.get("/ai/events", response_model=None, responses=answers_of(401, 403, stream=True))
+@router.get("/ai/events", response_model=None, responses=answers_of(401, 403, 429, stream=True))
 async def events(request: Request) -> Response:
     """The status as server-sent events: now, and whenever it changes."""
     service = service_of(request)
@@ -116,7 +116,7 @@ async def signing_in(request: Request) -> Response:
     return sign_in.signed_in(right, is_https=is_https)
 
 
-@router.get("/", response_model=Index, responses=answers_of(307, 401, 403))
+@router.get("/", response_model=Index, responses=answers_of(307, 401, 403, 429))
 async def index(request: Request) -> Response:
     """Where things are; a browser is led to the chat page when there is one."""
     service = service_of(request)

@@ -44,8 +44,10 @@ class PatientProtocol(StrictProtocol):
                 self.transport.close()
             return
         is_rest = before is not None and before.more_body
-        if self._head > (LARGEST_REST if is_rest else LARGEST_HEAD):
+        if is_rest and self._head > LARGEST_REST:
             self.transport.close()
+        elif not is_rest and self._head > LARGEST_HEAD:
+            self.send_400_response("")
         elif self._late is None and not is_rest:
             self._wait_for_a_head()
 

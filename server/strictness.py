@@ -15,7 +15,27 @@ from typing import Any
 import httptools
 from uvicorn.protocols.http.auto import AutoHTTPProtocol
 
+from gateway_core import Reason
+
+from .problems import JSON_HEADERS, MEDIA_TYPE, RequestRefused, problem
+from .wire import dump
+
 LARGEST_HEAD = 65_536
+
+
+def _unreadable() -> bytes:
+    """The reply to what cannot be read: a problem like every other, and the end of the connection."""
+    refused = RequestRefused(
+        Reason.INVALID_REQUEST, "this cannot be read as one HTTP/1.1 request, or its head is larger than 64 KB",
+        cure="send plain HTTP/1.1; what is long belongs in the body",
+    )  # fmt: skip
+    body = dump({**problem(refused), "status": 400})
+    headers = {"content-type": MEDIA_TYPE, "content-length": str(len(body)), **JSON_HEADERS, "connection": "close"}
+    head = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
+    return f"HTTP/1.1 400 Bad Request\r\n{head}\r\n".encode() + body
+
+
+_UNREADABLE = _unreadable()
 
 
 class StrictProtocol(AutoHTTPProtocol):  # type: ignore[misc,valid-type]  # whichever parser uvicorn has chosen
@@ -60,6 +80,15 @@ class StrictProtocol(AutoHTTPProtocol):  # type: ignore[misc,valid-type]  # whic
             self.headers.append((b"host", named))  # two names: the guard refuses
         super().on_headers_complete()
 
+    def send_400_response(self, msg: str) -> None:
+        """uvicorn calls this for what is no request, and would say so in plain text."""
+        if self.transport.is_closing():
+            return
+        is_replying = self.cycle is not None and self.cycle.response_started and not self.cycle.response_complete
+        if not is_replying:  # else it would stand in the midst of another reply
+            self.transport.write(_UNREADABLE)
+        self.transport.close()
+
     def _length_of_head(self) -> int:
         return len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)
 
@@ -83,7 +112,7 @@ class StrictProtocol(AutoHTTPProtocol):  # type: ignore[misc,valid-type]  # whic
         try:
             self.parser.feed_data(b"".join((*head, b"\r\n")))
         except (httptools.HttpParserError, httptools.HttpParserUpgrade):
-            self.send_400_response("Invalid HTTP request received.")
+            self.send_400_response("")
             return
         finally:
             self._is_replay = False

@@ -14,7 +14,7 @@ import sys
 import zlib
 from pathlib import Path
 
-import pytest
+from .missing import missing
 
 ROOT = Path(__file__).resolve().parents[1]
 _MADE = ROOT / ".environments"
@@ -25,7 +25,7 @@ _OUTSIDE = dict(os.environ)
 def environment(name: str) -> Path:
     """The folder of programs (`python` among them) of the environment `name`.
 
-    Skips the test where the packages cannot be had, which is told with the installer's own words.
+    Where the packages cannot be had the test is skipped, or fails if they are owed, with the installer's own words.
     """
     pins = ROOT / "tests" / "pins" / f"{name}.txt"
     folder = _MADE / name
@@ -49,4 +49,4 @@ def environment(name: str) -> Path:
 def _run(name: str, *command: str) -> None:
     done = subprocess.run(command, env=_OUTSIDE, capture_output=True, text=True, timeout=600)
     if done.returncode:
-        pytest.skip(f"the environment {name!r} cannot be made here: {done.stderr.strip()[-400:]}")
+        missing(f"the environment {name!r} cannot be made here: {done.stderr.strip()[-400:]}")

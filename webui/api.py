@@ -13,11 +13,11 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from gateway_core import DocumentUnreadable, Gateway, load_document
+from gateway_core import DRILL_FAULTS, DocumentUnreadable, Drill, Gateway, load_document
 
 from .asking import Asker, ChatBusy, ChatWentOn, Choices, Question
 from .chats import Chat, ChatStore, NoSuchChat
-from .drill import FAULTS, TIERS, Drill, DrillRoom
+from .drill import TIERS, DrillRoom
 from .exports import EXPORTS, file_name
 from .speeds import Speeds
 from .streams import EventStream
@@ -188,8 +188,8 @@ class PageApi:
 
     async def begin_drill(self, request: Request) -> Response:
         asked = await _body(request, Begin, 1000)
-        if asked.tier not in TIERS or asked.fault not in FAULTS:
-            raise Refused(422, f"tier: {', '.join(TIERS)}; fault: {', '.join(FAULTS)}")
+        if asked.tier not in TIERS or asked.fault not in DRILL_FAULTS:
+            raise Refused(422, f"tier: {', '.join(TIERS)}; fault: {', '.join(DRILL_FAULTS)}")
         self.drills.begin(Drill(asked.tier, asked.fault))
         return await self.drill(request)
 

@@ -12,7 +12,9 @@ from typing import Any
 
 import gradio as gr
 
-from .drill import FAULTS, TIERS
+from gateway_core import DRILL_FAULTS
+
+from .drill import TIERS
 
 
 def _icon(path: str) -> str:
@@ -195,7 +197,7 @@ def _drawers() -> None:
         )  # fmt: skip
         begin = gr.Button("Break it for the next question", elem_id="gw-drill-begin")
         _runs(begin.click, "(tier, fault) => { window.gateway.drill(tier, fault); }", [tier, fault])
-    assert set(FAULTS) == {value for _, value in fault.choices}
+    assert set(DRILL_FAULTS) == {value for _, value in fault.choices}
 
 
 def _chooses(control: gr.Radio | gr.Checkbox | gr.Textbox, name: str) -> None:

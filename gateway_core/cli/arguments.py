@@ -34,6 +34,19 @@ examples
 Into a pipe the answer is written once it is whole. Who answered, and why, goes to standard error.
 """
 
+DRILL_FAULTS = ("down", "slow", "cut", "rate_limited", "offline")
+DRILL_ENDING = """\
+faults
+  down          nobody answers
+  slow          no answer begins (it waits for FIRST_TOKEN_TIMEOUT)
+  cut           the answer breaks off after some words
+  rate_limited  too many requests
+  offline       no way out of this laptop: every tier that needs one is cut off
+  all           one after the other
+
+The fault is made up. The tiers that take over, and with cut the broken one, are really asked, which may cost tokens.
+No circuit hears of it, and `explain` does not list it.
+"""
 
 LOGIN_ENDING = """\
 three ways to Copilot
@@ -87,6 +100,7 @@ def parser() -> argparse.ArgumentParser:
     )
     explain.add_argument("--json", action="store_true", help="every fact that is kept of it")
     command("reset", "close every circuit and forget every wait")
+    _drill(command("drill", "break a tier on purpose, for one question, and see who takes over", DRILL_ENDING))
     login = command("login", "log in to GitHub Copilot, or check the login that is there", LOGIN_ENDING)
     login.add_argument("--with-token", action="store_true", help="keep the token that standard input holds")
     login.add_argument("--no-browser", dest="browser", action="store_false", help="show the address, do not open it")
@@ -148,6 +162,17 @@ def _ask(ask: argparse.ArgumentParser) -> None:
         help="write the answer as it grows (in a terminal that is the rule)",
     )  # fmt: skip
     form.add_argument("--json", action="store_true", help="the REST reply with details, or the problem, as JSON")
+
+
+def _drill(drill: argparse.ArgumentParser) -> None:
+    drill.add_argument(
+        "prompt", nargs="?", metavar="PROMPT", help="the question; as -, standard input; without it, a short one"
+    )
+    drill.add_argument(
+        "--tier", choices=("copilot", "cloud", "local"),
+        help="the tier that breaks, else the first that is lit; those before it are left out",
+    )  # fmt: skip
+    drill.add_argument("--fault", choices=(*DRILL_FAULTS, "all"), default="cut", help="what happens to it (cut)")
 
 
 def _checksum(text: str) -> str:

@@ -18,7 +18,7 @@ from .terminal import Terminal
 
 def run(options: Namespace, gateway: BlockingGateway, terminal: Terminal) -> int:
     is_streamed = options.stream if options.stream is not None else terminal.out_is_terminal and not options.json
-    showing = _Showing(terminal, is_streamed=is_streamed, is_text=not options.json)
+    showing = Showing(terminal, is_streamed=is_streamed, is_text=not options.json)
     try:
         answer = showing.of(_events(options, gateway, terminal, is_streamed))
     except (PromptRefused, AllTiersFailed, AnswerInterrupted, KeyboardInterrupt) as error:
@@ -26,7 +26,7 @@ def run(options: Namespace, gateway: BlockingGateway, terminal: Terminal) -> int
             terminal.write_exactly(as_json(showing.problem(error)))
         else:
             showing.failed(error)
-        return _exit_code(error)
+        return exit_code(error)
     if options.json:
         terminal.write_exactly(as_json(reply_of(answer, details=True)))
     else:
@@ -53,7 +53,7 @@ def _events(options: Namespace, gateway: BlockingGateway, terminal: Terminal, is
     )
 
 
-def _exit_code(error: BaseException) -> int:
+def exit_code(error: BaseException) -> int:
     match error:
         case PromptRefused():
             return USAGE
@@ -63,7 +63,7 @@ def _exit_code(error: BaseException) -> int:
             return NOT_ANSWERED
 
 
-class _Showing:
+class Showing:
     """Shows one answer: as it grows, or once it is whole. `is_text`: as text, not as JSON."""
 
     def __init__(self, terminal: Terminal, *, is_streamed: bool, is_text: bool) -> None:

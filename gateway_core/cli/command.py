@@ -110,6 +110,10 @@ def _with_gateway(
             from .ask import run as ask
 
             return ask(options, gateway, terminal)
+        if options.command == "drill":
+            from .drill import run as drill
+
+            return drill(options, gateway, settings, terminal)
         from .state import reset, status
 
         return (status if options.command == "status" else reset)(options, gateway, settings, terminal)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from argparse import Namespace
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ..blocking import BlockingGateway
@@ -57,24 +57,30 @@ def reset(options: Namespace, gateway: BlockingGateway, settings: Settings, term
 def status_lines(told: Mapping[str, Any]) -> list[str]:
     """The reply of `GET /status`, for people. A line per tier, its cure below it, then the rest."""
     tiers = told.get("tiers") or []
+    lines = tier_lines(tiers) or ["no tier is set up"]
+    lines.append(
+        f"network {told.get('connectivity', 'unknown')}; circuits in {told.get('store', 'unknown')};"
+        f" version {told.get('version', 'unknown')}"
+    )
+    return lines + [in_one_line(str(note)) for note in told.get("notes") or []]
+
+
+def tier_lines(tiers: Sequence[Mapping[str, Any]]) -> list[str]:
+    """A line per tier, its cure and its notes below it."""
     backends = [tier.get("backend") for tier in tiers]
     names = [
         f"{tier['backend']} {tier['mode']}" if backends.count(tier.get("backend")) > 1 else str(tier.get("backend"))
         for tier in tiers
     ]
     width = max(map(len, names), default=0)
-    lines = [] if tiers else ["no tier is set up"]
+    lines = []
     for name, tier in zip(names, tiers, strict=True):
         lines.append(f"{name:<{width}}  {_tier(tier)}")
         if tier.get("cure") and not tier.get("available"):
             lines.append(f"{'':<{width}}  → {in_one_line(str(tier['cure']))}")
         notes = [note for note in tier.get("notes") or [] if note != tier.get("why_not")]
         lines += [f"{'':<{width}}  {in_one_line(str(note))}" for note in notes]
-    lines.append(
-        f"network {told.get('connectivity', 'unknown')}; circuits in {told.get('store', 'unknown')};"
-        f" version {told.get('version', 'unknown')}"
-    )
-    return lines + [in_one_line(str(note)) for note in told.get("notes") or []]
+    return lines
 
 
 def _tier(tier: Mapping[str, Any]) -> str:

@@ -18,6 +18,18 @@ ADDRESS = "http://127.0.0.1:8000"
 _BLOCK = re.compile(r"^```(?P<language>\w+)(?: (?P<where>\S+))?\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
+# A notebook's cells, one by one; the last shows its result.
+_CELLS = """
+import sys
+from IPython.core.interactiveshell import InteractiveShell
+shell = InteractiveShell.instance()
+for cell in sys.argv[1:]:
+    done = shell.run_cell(cell)
+    done.raise_error()
+print(done.result)
+"""
+
+
 @dataclass(frozen=True)
 class Recipe:
     """A code block: its language, and the environment or file named behind it."""
@@ -48,6 +60,9 @@ def run(recipe: Recipe, world: World, home: Path) -> subprocess.CompletedProcess
         assert programs is not None
         install_modules(programs)
         command, folder = [str(programs / "node"), "--input-type=module", "-e", recipe.at(world)], HERE / "js"
+    elif "%ai" in recipe.text:
+        assert programs is not None
+        command = [str(programs / "python"), "-c", _CELLS, recipe.at(world), "%%ai gateway -f text\nTell me."]
     else:
         assert programs is not None
         command = [str(programs / "python"), "-c", recipe.at(world)]

@@ -14,9 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from ..environments import environment
+from ..missing import missing
 from .world import TOKEN, World
 
 HERE = Path(__file__).parent
@@ -110,6 +109,8 @@ def variables(url: str, home: Path, programs: Path | None = None) -> dict[str, s
         "HTTPS_PROXY": _NOWHERE,
         "NO_PROXY": "127.0.0.1,localhost",
         "LITELLM_LOCAL_MODEL_COST_MAP": "True",  # litellm asks the internet for prices when it is imported
+        # Aider asks whether to make a repository, and the internet for its news and prices.
+        **dict.fromkeys(("AIDER_GIT", "AIDER_CHECK_UPDATE", "AIDER_SHOW_MODEL_WARNINGS"), "false"),
         "PYTHONWARNINGS": "ignore",
     }
 
@@ -127,5 +128,5 @@ def install_modules(programs: Path) -> None:
         outside = {**_OUTSIDE, "PATH": f"{programs}:{_OUTSIDE['PATH']}"}
         done = subprocess.run(command, cwd=folder, env=outside, capture_output=True, text=True, timeout=600)
         if done.returncode:
-            pytest.skip(f"the JavaScript packages cannot be had here: {done.stderr.strip()[-400:]}")
+            missing(f"the JavaScript packages cannot be had here: {done.stderr.strip()[-400:]}")
         stamp.write_text(wanted)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 from pathlib import Path
 
 import httpx
@@ -14,7 +15,7 @@ from .recipes import Recipe, recipes, run, values
 from .table import EXPLANATION, PAGE, WHOLE
 from .world import TOKEN, World
 
-RUN = [recipe for recipe in recipes("python", "js", "bash") if "%ai" not in recipe.text]
+RUN = recipes("python", "js", "bash")
 NAMED = [
     pytest.param(recipe, id=f"{number} {recipe.where or 'curl'}", marks=pytest.mark.slow if recipe.where else ())
     for number, recipe in enumerate(RUN)
@@ -23,10 +24,12 @@ NAMED = [
 
 @pytest.mark.parametrize("recipe", NAMED)
 def test_a_recipe_shows_the_answer(recipe: Recipe, world: World, tmp_path: Path):
+    if recipe.where == "client-aider" and sys.version_info >= (3, 13):
+        pytest.skip("Aider does not run on this Python")
     done = run(recipe, world, tmp_path)
 
     assert done.returncode == 0, done.stderr[-2000:]
-    assert WHOLE in done.stdout
+    assert WHOLE in " ".join(done.stdout.split())  # some wrap it
 
 
 @pytest.mark.slow
@@ -74,14 +77,6 @@ def test_the_variables_of_a_program_lead_to_an_answer(recipe: Recipe, world: Wor
 
     assert key == TOKEN
     assert asks(world, address, "auto") == WHOLE
-
-
-def test_the_alias_for_jupyter_ai_names_an_address_that_answers(world: World):
-    (recipe,) = [recipe for recipe in recipes("python") if "%ai" in recipe.text]
-    found = re.search(r"^%ai alias \w+ openai/(\S+) --api-base (\S+)$", recipe.at(world), re.MULTILINE)
-
-    assert found is not None
-    assert asks(world, found[2], found[1]) == WHOLE
 
 
 def test_the_fields_of_forms_lead_to_an_answer(world: World):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterable
@@ -15,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.environments import ROOT, environment
+from tests.missing import needs
 
 EXAMPLES = ROOT / "examples"
 # As the run was started: tests have an empty home, and Go would build its library anew in it.
@@ -52,12 +52,12 @@ def python(built: Path) -> list[str]:
 
 
 def node(built: Path) -> list[str]:
-    return [program("node"), str(EXAMPLES / "client.mjs")]
+    return [needs("node"), str(EXAMPLES / "client.mjs")]
 
 
 def bash(built: Path) -> list[str]:
-    program("curl")
-    return [program("bash"), str(EXAMPLES / "curl.sh")]
+    needs("curl")
+    return [needs("bash"), str(EXAMPLES / "curl.sh")]
 
 
 def go(built: Path) -> list[str]:
@@ -67,12 +67,12 @@ def go(built: Path) -> list[str]:
 
 def java(built: Path) -> list[str]:
     compiled("javac", "--release", "11", "-Xlint:all,-serial", "-Werror", "-d", built, EXAMPLES / "Client.java")
-    return [program("java"), *QUICK_START, "-cp", str(built), "Client"]
+    return [needs("java"), *QUICK_START, "-cp", str(built), "Client"]
 
 
 def csharp(built: Path) -> list[str]:
     """By Mono's compiler against the assemblies of a real .NET runtime, which then runs it."""
-    program("mcs")
+    needs("mcs")
     (runtime,) = environment("dotnet").parent.glob("lib/python*/site-packages/dotnetcore2/bin")
     (framework,) = runtime.glob("shared/Microsoft.NETCore.App/*")
     references = [f"-r:{assembly}" for assembly in sorted(framework.glob("System.*.dll"))]
@@ -112,14 +112,7 @@ def ready(recipe: Recipe, folder: Path) -> Client:
     return Client(recipe.__name__, tuple(json.loads(command.read_text())))
 
 
-def program(name: str) -> str:
-    found = shutil.which(name)
-    if found is None:
-        pytest.skip(f"{name} is not installed here")
-    return found
-
-
 def compiled(name: str, *arguments: str | Path, **variables: str) -> None:
-    command = [program(name), *map(str, arguments)]
+    command = [needs(name), *map(str, arguments)]
     done = subprocess.run(command, env={**_OUTSIDE, **variables}, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stdout + done.stderr

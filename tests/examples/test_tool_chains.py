@@ -12,7 +12,9 @@ from typing import Any
 
 import pytest
 
-from .clients import EXAMPLES, LANGUAGES, Client, compiled, java, program, ready
+from tests.missing import needs
+
+from .clients import EXAMPLES, LANGUAGES, Client, compiled, java, ready
 
 VALID = [
     "0", "-0", "12", "-3.25", "1e3", "1E-2", "123456789012345678901234567890", "0.1", "true", "false", "null", '""',
@@ -53,7 +55,7 @@ def test_java_reads_and_writes_json_as_the_standard_says(built: Path, tmp_path: 
     values = [json.dumps(some_value(choice), ensure_ascii=choice.random() < 0.5) for _ in range(500)]
     lines = [*VALID, *values, *INVALID]
 
-    command = [program("java"), "-cp", f"{built / 'java'}:{tmp_path}", "RoundTrip"]
+    command = [needs("java"), "-cp", f"{built / 'java'}:{tmp_path}", "RoundTrip"]
     done = subprocess.run(command, input="\n".join(lines) + "\n", capture_output=True, encoding="utf-8", timeout=60)
 
     said = done.stdout.splitlines()
@@ -77,7 +79,7 @@ def test_the_command_that_the_first_lines_name_runs_it(file: str, code: int):
     named = re.search(rf"(?:\w+ (?:run )?|\./){re.escape(file)}", head)
     assert named is not None
     first, *rest = named.group().split()
-    command = [first if first.startswith("./") else program(first), *rest, "nonsense"]
+    command = [first if first.startswith("./") else needs(first), *rest, "nonsense"]
     told = Client(file, tuple(command))("http://127.0.0.1:1", folder=EXAMPLES)
     assert (told.code, told.err.splitlines()[0][:13]) == (code, "usage: client")
 

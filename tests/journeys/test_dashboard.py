@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
 import socket
 import subprocess
 import time
@@ -20,6 +19,7 @@ from gateway_core.errors import TierBroken
 from gateway_core.testing import ScriptedTier
 from gateway_core.types import Chunk, Reason, Usage
 
+from ..missing import needs
 from ..server.calling import calling
 from .conftest import Providers, serving
 
@@ -93,13 +93,6 @@ def test_the_board_can_be_imported_anywhere():
 # ---- the real Prometheus
 
 
-def program(name: str) -> str:
-    found = shutil.which(name)
-    if found is None:
-        pytest.skip(f"{name} is not installed (Debian: apt install prometheus)")
-    return found
-
-
 @contextmanager
 def prometheus(scraped: str, folder: Path) -> Iterator[httpx.Client]:
     """A Prometheus that scrapes `scraped` four times a second."""
@@ -110,7 +103,7 @@ def prometheus(scraped: str, folder: Path) -> Iterator[httpx.Client]:
         place.bind(("127.0.0.1", 0))
         port = place.getsockname()[1]
     command = [
-        program("prometheus"), f"--config.file={folder / 'prometheus.yml'}", f"--storage.tsdb.path={folder / 'data'}",
+        needs("prometheus"), f"--config.file={folder / 'prometheus.yml'}", f"--storage.tsdb.path={folder / 'data'}",
         f"--web.listen-address=127.0.0.1:{port}", "--log.level=error",
     ]  # fmt: skip
     process = subprocess.Popen(command, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
@@ -154,7 +147,7 @@ def scrapes(client: httpx.Client) -> float:
 
 @pytest.mark.slow
 def test_prometheus_answers_every_expression_with_data(providers: Providers, empty_home: Path, tmp_path: Path):
-    program("prometheus")
+    needs("prometheus")
     limits = {"FAILURE_THRESHOLD": "2", "CONNECT_TIMEOUT": "3", "FIRST_TOKEN_TIMEOUT": "8", "STALL_TIMEOUT": "5"}
     with (
         serving(providers, empty_home, **limits) as (url, _),
@@ -189,7 +182,7 @@ def test_prometheus_answers_every_expression_with_data(providers: Providers, emp
         assert any(0 < float(d["value"][1]) <= 300 for d in quantiles)
 
         page = asking.get("/metrics").text
-    promtool = program("promtool")
+    promtool = needs("promtool")
     checked = subprocess.run([promtool, "check", "metrics"], input=page, capture_output=True, text=True, timeout=60)
     assert (checked.returncode, checked.stderr) == (0, "")
     checked = subprocess.run(

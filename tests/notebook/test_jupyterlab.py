@@ -20,6 +20,7 @@ import pytest
 
 from gateway_core.testing.simulators import CopilotSimulator, OpenAISimulator
 
+from ..missing import missing
 from .kernel import environment
 
 pytestmark = pytest.mark.slow
@@ -114,7 +115,7 @@ def _address(process: subprocess.Popen[bytes], log: Path) -> str:
 def page(lab: tuple[str, Path]) -> Iterator[Any]:
     chromium = shutil.which("chromium") or shutil.which("chromium-browser") or os.environ.get("CHROMIUM")
     if chromium is None:
-        pytest.skip("no Chromium: apt install chromium, or name one in CHROMIUM")
+        missing("no Chromium: apt install chromium, or name one in CHROMIUM")
     ARTIFACTS.mkdir(parents=True, exist_ok=True)
     with playwright.sync_playwright() as driver:
         browser = driver.chromium.launch(executable_path=chromium, args=QUIET)

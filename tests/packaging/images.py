@@ -19,9 +19,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from tests.environments import ROOT
+from tests.missing import missing
 
 PROGRAMS = ("buildah", "debootstrap", "unshare", "nsenter", "setpriv", "ip")
 BASE = "localhost/base"
@@ -52,9 +51,9 @@ class Images:
         self._secrets = folder / "secrets"
         self._containers: dict[str, str] = {}
         self._driver = "overlay"
-        missing = [name for name in PROGRAMS if shutil.which(name) is None]
-        if missing or os.geteuid() != 0:
-            pytest.skip(f"needs root and {', '.join(missing) or 'nothing more'} (./scripts/test --all installs them)")
+        absent = [name for name in PROGRAMS if shutil.which(name) is None]
+        if absent or os.geteuid() != 0:
+            missing(f"needs root and {', '.join(absent) or 'nothing more'} (./scripts/test --all installs them)")
         base = _base_system()
         first = self._buildah("from", "scratch")
         if self._run("mount", first.strip()).returncode:
@@ -148,7 +147,7 @@ def _base_system() -> Path:
                 command = ["debootstrap", "--variant=minbase", f"--include={_INCLUDED}", suite, str(root), mirror]
                 done = subprocess.run(command, env=_OUTSIDE, capture_output=True, text=True, timeout=_TIME)
                 if done.returncode:
-                    pytest.skip(f"no Debian can be had here: {(done.stdout + done.stderr).strip()[-400:]}")
+                    missing(f"no Debian can be had here: {(done.stdout + done.stderr).strip()[-400:]}")
                 packed = Path(made) / "packed.tar"
                 left_out = [f"--exclude=./{path}/*" for path in ("var/cache/apt", "var/lib/apt/lists", "dev")]
                 subprocess.run(["tar", "-C", str(root), *left_out, "-cf", str(packed), "."], check=True)
@@ -166,7 +165,7 @@ def _mirror() -> tuple[str, str]:
         address, _, name = line.partition(" ")
         if name == suite and address.startswith("http"):
             return address, suite
-    pytest.skip("apt knows no mirror of this machine's Debian (apt-get update has not been run?)")
+    missing("apt knows no mirror of this machine's Debian (apt-get update has not been run?)")
 
 
 def _bytes(told: str | int) -> int:

@@ -77,7 +77,7 @@ def test_the_source_archive_can_be_built_and_holds_no_stray_file(published: Publ
     with tarfile.open(published.sdist) as archive:
         names = {name.partition("/")[2] for name in archive.getnames()}
     assert names >= {"LICENSE", "README.md", "pyproject.toml", "gateway_core/__init__.py", "tests/conftest.py"}
-    assert names - set(tracked()) - {"PKG-INFO", "notes.pth"} == set()
+    assert names - set(tracked()) - {"PKG-INFO"} == set()
 
 
 def test_the_metadata_claims_only_what_is_true(published: Published) -> None:

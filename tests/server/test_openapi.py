@@ -53,6 +53,17 @@ def test_the_statuses_of_asking_are_documented(path):
     assert set(replies["200"]["content"]) == {"application/json", "text/event-stream"}
 
 
+def test_wherever_a_token_is_needed_a_wrong_one_and_a_flood_of_them_are_documented():
+    told = {
+        f"{method} {path}": set(operation["responses"])
+        for path, methods in description()["paths"].items()
+        for method, operation in methods.items()
+        if path != "/health"
+    }
+
+    assert [name for name, statuses in told.items() if not statuses >= {"401", "403", "429"}] == []
+
+
 async def test_replies_have_exactly_the_described_fields():
     schemas = description()["components"]["schemas"]
 

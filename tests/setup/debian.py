@@ -18,6 +18,7 @@ from pathlib import Path
 import pytest
 
 from tests.environments import ROOT
+from tests.missing import missing
 
 _OUTSIDE = dict(os.environ)
 _MADE = ROOT / ".environments"
@@ -32,10 +33,10 @@ CLIENTS = re.compile(r"(PIP_(INDEX_URL|EXTRA_INDEX_URL|TRUSTED_HOST|DEFAULT_TIME
 
 
 def base() -> Path:
-    """The folder of a minimal Debian with sudo and one user, who may not use it. Skips where none can be made."""
-    missing = [name for name in PROGRAMS if shutil.which(name) is None]
-    if os.geteuid() != 0 or missing:
-        pytest.skip(f"a bare Debian is made by root with debootstrap; missing: {' '.join(missing) or 'root'}")
+    """The folder of a minimal Debian with sudo and one user, who may not use it."""
+    absent = [name for name in PROGRAMS if shutil.which(name) is None]
+    if os.geteuid() != 0 or absent:
+        missing(f"a bare Debian is made by root with debootstrap; missing: {' '.join(absent) or 'root'}")
     folder = _MADE / "bare-debian"
     _MADE.mkdir(exist_ok=True)
     with (_MADE / "bare-debian.lock").open("w") as lock:
@@ -54,7 +55,7 @@ def _make(folder: Path) -> None:
     command = ["debootstrap", "--variant=minbase", "--include=sudo", suite, str(folder), mirror]
     done = subprocess.run(command, env=_OUTSIDE, capture_output=True, text=True, timeout=600)
     if done.returncode:
-        pytest.skip(f"debootstrap cannot make a Debian here: {done.stdout.strip()[-300:]} {done.stderr.strip()[-300:]}")
+        missing(f"debootstrap cannot make a Debian here: {done.stdout.strip()[-300:]} {done.stderr.strip()[-300:]}")
     (folder / "etc/apt/sources.list").write_text("\n".join(sources) + "\n")
     for path in Path("/etc/apt/apt.conf.d").glob("*"):
         if re.search(r"^\s*Acquire::", path.read_text(errors="replace"), re.MULTILINE):
@@ -84,7 +85,7 @@ def _sources() -> tuple[str, list[str]]:
         if release.get("ID") == "debian" and name.split("-")[0] == suite and component == "main":
             lines.append(f"deb {uri} {name} main")
     if not any(line.split()[2] == suite for line in lines):
-        pytest.skip("this machine's apt names no archive of its own Debian")
+        missing("this machine's apt names no archive of its own Debian")
     return suite, sorted(lines, key=lambda line: (line.split()[2] != suite, line))
 
 

@@ -16,6 +16,8 @@ from pathlib import Path
 import httpx
 import pytest
 
+from tests.missing import needs
+
 from .debian import CHECKOUT, HOME, Bare, bare_debian
 from .release import FILES, Mirror, listing, tar, zst
 
@@ -31,8 +33,7 @@ DOCUMENT = "Refund policy: customers may return items within 30 days."
 
 @pytest.fixture
 def bare(tmp_path: Path) -> Iterator[Bare]:
-    if shutil.which("zstd") is None:
-        pytest.skip("the program zstd, to pack a release of Ollama, is not here")
+    needs("zstd")  # to pack a release of Ollama
     folder = tmp_path / "layer"
     folder.mkdir()
     with bare_debian(folder) as made:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import gzip
 import os
 import runpy
-import shutil
 import signal
 import subprocess
 import sys
@@ -15,11 +14,12 @@ from pathlib import Path
 import pytest
 
 from tests.environments import ROOT
+from tests.missing import needs
 
 from .release import FILES, PROGRAM, Mirror, listing, tar, zipped, zst
 
 LINUX = "ollama-linux-amd64.tar.zst"
-needs_zstd = pytest.mark.skipif(shutil.which("zstd") is None, reason="the program zstd is not here")
+needs_zstd = pytest.mark.usefixtures("zstd")
 
 
 fetching = runpy.run_path(str(ROOT / "scripts" / "ollama_release.py"))
@@ -42,6 +42,11 @@ def started(release: Mirror, folder: Path) -> subprocess.Popen[str]:
     command = [sys.executable, "scripts/ollama_release.py", str(folder), "--system", "Linux", "--machine", "x86_64"]
     given = {**os.environ, "OLLAMA_DOWNLOAD_URL": release.url}
     return subprocess.Popen(command, cwd=ROOT, env=given, stderr=subprocess.PIPE, text=True)
+
+
+@pytest.fixture
+def zstd() -> None:
+    needs("zstd")
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import socket
 import subprocess
 import sys
@@ -14,6 +13,7 @@ import pytest
 
 from gateway_core.settings import Settings
 from tests.environments import ROOT
+from tests.missing import needs
 
 from .laptop import Laptop
 from .release import PROGRAM, listing
@@ -250,8 +250,8 @@ def test_the_template_names_settings_alone_and_changes_none_of_them() -> None:
     assert Settings.load() == plain
 
 
-@pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="systemd-analyze is not here")
 def test_systemd_understands_the_entries(ready: Laptop, tmp_path: Path) -> None:
+    needs("systemd-analyze")
     for kind, program in (("gateway", ""), ("ollama", str(ready.checkout / ".venv/bin/python"))):
         unit = tmp_path / f"{kind}.service"
         command = [

@@ -22,6 +22,15 @@ CONFIG = '[checks]\nnot_a_server_error.expected-statuses = ["2xx", "3xx", "4xx",
 
 @pytest.mark.slow
 def test_s14_whatever_is_sent_every_reply_is_as_described(server: Live, tmp_path: Path):
+    fuzz(server, tmp_path)
+
+
+@pytest.mark.slow
+def test_s14_whatever_is_sent_with_the_token_every_reply_is_as_described(guarded: Live, tmp_path: Path):
+    fuzz(guarded, tmp_path)
+
+
+def fuzz(server: Live, tmp_path: Path) -> None:
     programs = environment("schemathesis")
     (tmp_path / "schemathesis.toml").write_text(CONFIG)
     command = [
@@ -29,6 +38,7 @@ def test_s14_whatever_is_sent_every_reply_is_as_described(server: Live, tmp_path
         "--phases", "examples,coverage,fuzzing", "--checks", ",".join(CHECKS), "--request-timeout", "20",
         "--generation-database", "none", "--max-time", "45", "--no-color", "--continue-on-failure",
         "--exclude-path", "/ai/events",  # it never ends
+        *(part for name, value in server.headers.items() for part in ("--header", f"{name}: {value}")),
     ]  # fmt: skip
     done = subprocess.run(
         command, cwd=tmp_path, env={"PATH": os.environ["PATH"], "HOME": str(tmp_path)}, capture_output=True, text=True,

@@ -18,6 +18,7 @@ import pytest
 
 from gateway_core import Settings, SettingsInvalid
 from gateway_core.cli.terminal import neutral
+from gateway_core.testing import CopilotSimulator, OpenAISimulator
 
 from ..journeys.conftest import SCALED, Providers
 from .live import Live, live, variables
@@ -269,18 +270,28 @@ def test_s16_what_is_meant_for_this_laptop_stays_on_it(server: Live, providers: 
 
 def test_s16_with_local_only_set_no_cloud_is_even_called(tmp_path: Path, providers: Providers):
     """By addresses of this laptop, too: what listens there may be a proxy to a cloud."""
+    knocks = {name: knock(getattr(providers, name)) for name in ("copilot", "cloud")}
     with live(tmp_path, {**SCALED, **providers.settings, "local_only": "1"}) as server:
         for fault in ("ok", "status_500", "cut_after:3"):
             providers.ollama.script(then=fault)
             ask_privately(server, {})
+            ask_privately_in_other_words(server)
         models = httpx.get(f"{server.url}/v1/models", timeout=30).json()["data"]
         for path in ("/status", "/health", "/metrics"):
             httpx.get(server.url + path, timeout=30).raise_for_status()
         httpx.post(f"{server.url}/ai/query", json={"prompt": "x", "local_only": False}, timeout=30)
 
-    assert providers.copilot.calls + providers.cloud.calls == []
+    for name, before in knocks.items():
+        assert knock(getattr(providers, name)) == before + 1, f"{name} was connected to"
+    assert [call.path for call in providers.copilot.calls + providers.cloud.calls] == ["/knock"] * 4
     assert providers.ollama.paid_calls
     assert models
+
+
+def knock(simulator: CopilotSimulator | OpenAISimulator) -> int:
+    """Connect once more: how many have done so by now, with or without a word."""
+    httpx.get(f"{simulator.url}/knock", timeout=30)
+    return simulator.calls[-1].connection
 
 
 def ask_privately(server: Live, more: dict[str, object]) -> None:
@@ -293,3 +304,22 @@ def ask_privately(server: Live, more: dict[str, object]) -> None:
     for path, form in forms:
         for policy in ("continue", "restart", "stop"):
             httpx.post(server.url + path, json={**fields, **form, "on_interrupt": policy}, timeout=30)
+
+
+def ask_privately_in_other_words(server: Live) -> None:
+    """By the other APIs: the ladder by its name, each cloud by its own, whole and streamed."""
+    said = [{"role": "user", "content": "a private question"}]
+    forms: tuple[tuple[str, dict[str, object]], ...] = (
+        ("/v1/chat/completions", {"messages": said}), ("/v1/messages", {"messages": said, "max_tokens": 50}),
+        ("/v1/responses", {"input": "a private question"}), ("/v1/embeddings", {"input": "a private question"}),
+        ("/api/chat", {"messages": said}), ("/api/generate", {"prompt": "a private question"}),
+        ("/api/embed", {"input": "a private question"}),
+    )  # fmt: skip
+    for path, form in forms:
+        for model in ("auto", "copilot", "cloud/gpt-5"):
+            for stream in (False, True):
+                asked = {**form, "model": model, "stream": stream}
+                with httpx.stream("POST", server.url + path, json=asked, timeout=30) as reply:
+                    assert reply.status_code not in (404, 405, 415), f"{path} was not asked"
+                    with suppress(httpx.RemoteProtocolError):  # a stream that broke off is cut, never ended
+                        reply.read()

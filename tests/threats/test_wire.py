@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from .live import TOKEN, Live, next_reply
+from .live import TOKEN, Live, Said, next_reply
 
 PROMPT = b'{"prompt":"hi"}'
 HIDDEN = b"POST /admin/reset HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 0\r\n\r\n"
@@ -55,6 +55,14 @@ def test_s13_what_can_be_read_in_two_ways_is_refused_and_ends_the_connection(
     said = server.say(ask(*fields, body=body))
 
     assert [one.status for one in said] == [400]
+    assert is_problem(said[0])
+
+
+def is_problem(said: Said) -> bool:
+    """The one body that stands for all that cannot be read."""
+    told = json.loads(said.body)
+    assert said.header("connection") == "close"
+    return said.header("content-type") == "application/problem+json" and told["status"] == 400 and bool(told["cure"])
 
 
 def test_s14_no_request_hides_in_the_body_of_another(guarded: Live):
@@ -145,6 +153,7 @@ def test_s13_other_protocols_and_endless_heads_are_refused_at_once(server: Live,
     said = server.say(request_bytes)
 
     assert [one.status for one in said] in ([400], [])
+    assert all(map(is_problem, said))
     assert time.monotonic() - begun < 5
 
 

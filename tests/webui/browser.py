@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import shutil
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
@@ -19,6 +18,7 @@ from gateway_core.telemetry import Telemetry
 from gateway_core.testing import ScriptedTier
 from gateway_core.testing.gate import ScriptedGate
 from server import changes
+from tests.missing import missing
 
 from .serving import Served
 
@@ -206,9 +206,7 @@ async def until(claim: Callable[[], bool], seconds: float = 5.0) -> float:
 async def staged(state_dir: Path) -> AsyncIterator[Stage]:
     playwright = pytest.importorskip("playwright.async_api", reason="playwright is not installed")
     if CHROMIUM is None:
-        if "CI" in os.environ:
-            raise RuntimeError("the page's tests need chromium")
-        pytest.skip("chromium is not installed")
+        missing("chromium is not installed")
     stage = Stage(state_dir)
     patch = pytest.MonkeyPatch()
     patch.setattr(changes, "SECONDS_BETWEEN_LOOKS", 3600.0)  # what the panel shows was pushed, or it is not there

@@ -99,7 +99,8 @@ def _copied(to: Path) -> None:
         shutil.copytree(ROOT / folder, to / folder, ignore=shutil.ignore_patterns("__pycache__"))
     for package in ("tests", "tests/core"):
         (to / package / "__init__.py").touch()
-    shutil.copy(ROOT / "pyproject.toml", to)
+    for file in ("pyproject.toml", "tests/missing.py"):
+        shutil.copy(ROOT / file, to / file)
 
 
 def _planted(mutant: Mutant, to: Path) -> None:

@@ -47,7 +47,7 @@ def loaded_by(code: str) -> set[str]:
     return set(told.stdout.split())
 
 
-@pytest.mark.parametrize("argv", [["--help"], ["ask", "--help"], ["--version"]], ids=" ".join)
+@pytest.mark.parametrize("argv", [["--help"], ["ask", "--help"], ["drill", "--help"], ["--version"]], ids=" ".join)
 def test_help_loads_argparse_and_our_table_and_nothing_else(argv):
     beyond_argparse = loaded_by(HELP.format(argv)) - loaded_by("import contextlib, io\n" + ARGPARSE)
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import itertools
 import os
 import queue
-import shutil
 import signal
 import subprocess
 import sys
@@ -19,6 +18,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import pytest
+
+from tests.missing import needs
 
 GUARD = 30.0
 _numbers = itertools.count()
@@ -103,13 +104,12 @@ def cannot() -> str | None:
     """Why namespaces cannot be used here."""
     if sys.platform != "linux" or os.geteuid() != 0:
         return "needs root on Linux to make network namespaces"
-    if shutil.which("ip") is None:
-        return "needs `ip` (Debian: apt-get install iproute2)"
     return None
 
 
 @pytest.fixture
 def laptop() -> Iterator[Laptop]:
+    needs("ip")
     if (why := cannot()) is not None:
         pytest.skip(why)
     made = Laptop(f"gate{os.getpid()}n{next(_numbers)}")

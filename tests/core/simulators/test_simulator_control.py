@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 import socket
 import ssl
@@ -23,6 +22,7 @@ from gateway_core.testing import CopilotSimulator, OllamaSimulator, OpenAISimula
 from gateway_core.testing.simulators import DEFAULT_ANSWER, tokens_of
 from gateway_core.testing.simulators.__main__ import main
 from gateway_core.testing.simulators.script import LINES
+from tests.missing import needs
 
 
 def test_the_default_answer_has_sixty_different_words():
@@ -309,8 +309,8 @@ def test_the_package_resolves_its_names_when_they_are_used():
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "False\n"
 
 
-@pytest.mark.skipif(shutil.which("openssl") is None, reason="needs openssl to make a certificate")
 def test_tls_is_served_with_a_context(tmp_path):
+    needs("openssl")
     key, certificate = tmp_path / "key.pem", tmp_path / "cert.pem"
     make = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN=localhost"
     command = [*make.split(), "-addext", "subjectAltName=IP:127.0.0.1", "-keyout", key, "-out", certificate]

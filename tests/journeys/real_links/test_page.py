@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from gateway_core.testing.simulators import DEFAULT_ANSWER as WHOLE
+from tests.missing import missing
 from tests.webui.browser import CHROMIUM, DESK, FLAGS, Page
 
 from .test_rest import Client, serving
@@ -51,7 +52,7 @@ table inet counted {
 async def browsing(world: World, folder: Path) -> AsyncIterator[Page]:
     """A browser whose every socket is made in the laptop's namespace, on the page."""
     if CHROMIUM is None:
-        pytest.skip("chromium is not installed")
+        missing("chromium is not installed")
     there = folder / "chromium-on-the-laptop"
     there.write_text(f'#!/bin/sh\nexec {shutil.which("ip")} netns exec {world.wires.laptop} {CHROMIUM} "$@"\n')
     there.chmod(0o755)

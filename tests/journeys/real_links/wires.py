@@ -50,11 +50,14 @@ table inet nowhere {{
 """
 
 
+PROGRAMS = {"ip": "iproute2", "nft": "nftables", "openssl": "openssl"}  # and Debian's packages that hold them
+
+
 def cannot() -> str | None:
     """Why real links cannot be made here."""
     if sys.platform != "linux" or os.geteuid() != 0:
         return "needs root on Linux to make network namespaces"
-    for program, package in (("ip", "iproute2"), ("nft", "nftables"), ("openssl", "openssl")):
+    for program, package in PROGRAMS.items():
         if shutil.which(program) is None:
             return f"needs `{program}` (Debian: apt-get install {package})"
     trial = f"links{os.getpid()}-trial"
