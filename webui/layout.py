@@ -86,6 +86,7 @@ _STATUS = """
 """
 
 _MODEL = """
+<p id="gw-barred" class="gw-quiet" role="status"></p>
 <label class="gw-field" for="gw-model">Model for the next question
   <select id="gw-model"><option value="">as the tier is set</option></select>
 </label>

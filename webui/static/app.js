@@ -209,7 +209,12 @@ class Page {
   }
 
   toggleLocal() {
-    document.querySelector("#gw-local input")?.click();
+    const box = document.querySelector("#gw-local input");
+    if (box?.disabled) this.say(this.choices.why);
+    else {
+      this.choices.round += 1; // by hand
+      box?.click();
+    }
   }
 
   toggleTheme() {

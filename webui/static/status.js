@@ -107,8 +107,14 @@ export class StatusPanel {
   }
 
   models(rungs) {
-    const names = rungs.filter((tier) => tier.available).flatMap((tier) => [tier.model, ...tier.models]);
-    this.page.choices.models([...new Set(names)].filter(Boolean));
+    const groups = new Map();
+    for (const { backend, available, model, models } of rungs) {
+      if (!available) continue;
+      const names = groups.get(backend) || groups.set(backend, new Set()).get(backend);
+      for (const name of [model, ...models]) if (name) names.add(name);
+    }
+    const offered = [...groups].map(([tier, names]) => ({ tier, names: [...names] }));
+    this.page.choices.models(offered.filter(({ names }) => names.length));
   }
 
   count() {
