@@ -49,7 +49,8 @@ class Page {
     for (const side of ["left", "right"]) {
       $(`gw-open-${side}`).addEventListener("click", () => this.drawer(side));
     }
-    $("gw-middle").addEventListener("click", () => PHONE.matches && this.closeDrawers());
+    // Before whatever is under the finger acts: it may open a drawer.
+    $("gw-middle").addEventListener("click", () => PHONE.matches && this.closeDrawers(), true);
     addEventListener("visibilitychange", () => document.hidden || this.chats.refresh());
     this.busy(false);
     this.chats.refresh();
