@@ -135,6 +135,7 @@ async def test_more_answers_at_a_time_than_a_browser_has_connections_for_are_not
         await page.ask("One more?", wait=False)
         await expect(page.tab.locator("#gw-banner")).to_contain_text("3 other answers are being written")
         await expect(page.message).to_have_value("One more?")
+    await until(lambda: stage.copilot.cancelled == 3, 20)  # with the page that waited for them
 
 
 async def test_a_conversation_deleted_while_its_answer_grows_ends_it(stage):

@@ -15,13 +15,15 @@ export class Waiting {
   }
 
   hear(name, told) {
-    if (name === "passed") this.passed.push(told.why);
-    else {
-      const isNew = this.who?.backend !== told.backend;
-      this.who = { backend: told.backend, thinks: name === "thinking" };
-      if (isNew) this.since = Date.now();
+    if (name === "passed") {
+      this.passed.push(told.why); // who is next, or that nobody is, comes at once
+      clearTimeout(this.announcing);
+      return;
     }
-    if (this.who) this.begin();
+    const isNew = this.who?.backend !== told.backend;
+    this.who = { backend: told.backend, thinks: name === "thinking" };
+    if (isNew) this.since = Date.now();
+    this.begin();
   }
 
   begin() {
