@@ -230,14 +230,14 @@ async def test_a_conversation_remembers_its_settings(stage):
         await expect(chosen).to_contain_text("stays on this laptop")  # a new one takes those that are shown
         await page.tab.get_by_role("button", name="Back to normal").click()
         await expect(chosen).to_be_hidden()
-        assert not await page.tab.get_by_label("Stay local").is_checked()
+        await expect(page.tab.get_by_label("Stay local")).not_to_be_checked()
         await page.tab.locator("#gw-tier").get_by_label("cloud").check()
         await page.ask("Public")
         await expect(page.answer.locator(".gw-badge")).to_contain_text("Cloud")
 
         other = await page.another_tab(secret)
         await expect(other.tab.locator("#gw-chosen")).to_contain_text("stays on this laptop · standing instructions")
-        assert await other.tab.get_by_label("Stay local").is_checked()
+        await expect(other.tab.get_by_label("Stay local")).to_be_checked()
         await other.tab.get_by_role("button", name="Settings").click()
         await expect(other.tab.get_by_label("Standing instructions")).to_have_value("Be brief.")
         await page.tab.get_by_role("button", name="Secret").first.click()

@@ -34,7 +34,8 @@ export class Choices {
       this.page.focusMessage();
     });
     const right = document.getElementById("gw-right");
-    for (const kind of ["pointerdown", "keydown"]) right.addEventListener(kind, () => (this.round += 1), true);
+    const byHand = () => this.isSetting || (this.round += 1);
+    for (const kind of ["pointerdown", "keydown", "focusin", "input"]) right.addEventListener(kind, byHand, true);
     // Gradio makes the controls of a drawer when it is opened.
     new MutationObserver(() => this.show()).observe(right, { childList: true, subtree: true });
     this.show();
@@ -117,7 +118,12 @@ export class Choices {
 
   // Put the values into the controls that do not show them yet.
   show() {
-    const fresh = (path, set) => {
+    const fresh = (path, put) => {
+      const set = (control) => {
+        this.isSetting = true;
+        put(control);
+        this.isSetting = false;
+      };
       const control = document.querySelector(path);
       if (!control || this.shown.has(control)) return;
       this.shown.add(control);
