@@ -19,6 +19,7 @@ Listener = Callable[["Happening"], None]
 class Happening:
     """One event: `kind` such as `attempt`, `circuit`, `answer`, `connectivity`, `store`; `at` is calendar time.
 
+    `asking` is told when a call of a tier begins, `thinking` when it shows life without a text, `attempt` at its end.
     `request` is told once for each request, at its very end and whatever its end, with the facts of all its attempts:
     whoever keeps or exports requests needs no other kind (`gateway_core.account`).
     `facts` never hold a prompt, an answer, a document or its name, or a credential.
@@ -56,7 +57,14 @@ class Telemetry:
         return lambda: self._listeners.remove(listener) if listener in self._listeners else None
 
 
-_LEVELS = {"attempt": logging.INFO, "answer": logging.INFO, "circuit": logging.WARNING, "request": logging.DEBUG}
+_LEVELS = {
+    "asking": logging.DEBUG,
+    "thinking": logging.DEBUG,
+    "attempt": logging.INFO,
+    "answer": logging.INFO,
+    "circuit": logging.WARNING,
+    "request": logging.DEBUG,
+}
 _LOGGED = {
     "attempt": frozenset({"id", "backend", "mode", "outcome", "reason", "ms", "model"}),
     "request": frozenset({"id", "task", "outcome", "reason", "ms"}),

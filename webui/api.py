@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from functools import wraps
+from functools import partial, wraps
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -51,10 +51,16 @@ class Keep(BaseModel):
     seen: int | None = Field(None, ge=0)
 
 
+class Seen(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+    seen: int | None = Field(None, ge=0)
+
+
 class Begin(BaseModel):
     model_config = ConfigDict(extra="forbid")
     tier: str
     fault: str
+    page: str = Field("", max_length=40)
 
 
 class PageApi:
@@ -82,6 +88,7 @@ class PageApi:
             route("/chats/{chat}/choices", "PUT", self.choose),
             route("/chats/{chat}/ask", "POST", self.ask),
             route("/chats/{chat}/undo", "POST", self.undo),
+            route("/chats/{chat}/restore", "POST", self.restore),
             route("/chats/{chat}/export/{ending}", "GET", self.export),
             route("/chats/{chat}/documents", "POST", self.add_document),
             route("/chats/{chat}/documents/{document}", "DELETE", self.remove_document),
@@ -97,7 +104,8 @@ class PageApi:
 
     async def summaries(self, request: Request) -> Response:
         query = request.query_params.get("q", "")[:200]
-        return JSONResponse(await run_in_threadpool(self.store.summaries, query))
+        found = await run_in_threadpool(self.store.summaries, query)
+        return JSONResponse([told | {"answering": self._asker.is_answering(told["id"])} for told in found])
 
     async def new(self, request: Request) -> Response:
         await _body(request, dict, 1000)
@@ -113,7 +121,9 @@ class PageApi:
         return JSONResponse(self.store.rename(self._chat(request).id, asked.title).summary)
 
     async def delete(self, request: Request) -> Response:
-        self.store.delete(self._chat(request).id)
+        chat = self._chat(request)
+        self.store.delete(chat.id)
+        await self._asker.stop(chat.id)
         return Response(status_code=204)
 
     async def erase_chats(self, request: Request) -> Response:
@@ -145,7 +155,7 @@ class PageApi:
         question = await _body(request, Question, MOST_BODY_BYTES)
         if not question.prompt.strip():
             raise Refused(422, "write a question first")
-        return EventStream(self._asker.ask(self._chat(request), question))
+        return EventStream(partial(self._asker.ask, self._chat(request), question))
 
     async def undo(self, request: Request) -> Response:
         asked = await _body(request, Keep, 1000)
@@ -153,9 +163,24 @@ class PageApi:
         def undo(chat: Chat) -> None:
             if asked.seen not in (None, len(chat.turns)):
                 raise ChatWentOn(chat.id)
-            chat.turns = chat.turns[: asked.keep]
+            chat.turns, chat.dropped = chat.turns[: asked.keep], []
 
         return JSONResponse(self.store.change(self._chat(request).id, undo).summary)
+
+    async def restore(self, request: Request) -> Response:
+        """Bring back what asking an early question again has dropped."""
+        asked = await _body(request, Seen, 1000)
+        chat = self._chat(request)
+        await self._asker.stop(chat.id)  # the answer that has begun instead is kept as far as it came
+
+        def restore(chat: Chat) -> None:
+            if asked.seen not in (None, len(chat.turns)):
+                raise ChatWentOn(chat.id)
+            if not chat.dropped:
+                raise Refused(409, "there is nothing to bring back any more")
+            chat.swap()
+
+        return JSONResponse(self.store.change(chat.id, restore).summary)
 
     # ---- documents
 
@@ -183,18 +208,21 @@ class PageApi:
     # ---- drill and plot
 
     async def drill(self, request: Request) -> Response:
-        drill = self.drills.waiting
+        return self._drill_of(_page(request))
+
+    def _drill_of(self, page: str) -> Response:
+        drill = self.drills.waiting(page)
         return JSONResponse({"waiting": drill.words if drill else None})
 
     async def begin_drill(self, request: Request) -> Response:
         asked = await _body(request, Begin, 1000)
         if asked.tier not in TIERS or asked.fault not in DRILL_FAULTS:
             raise Refused(422, f"tier: {', '.join(TIERS)}; fault: {', '.join(DRILL_FAULTS)}")
-        self.drills.begin(Drill(asked.tier, asked.fault))
-        return await self.drill(request)
+        self.drills.begin(Drill(asked.tier, asked.fault), asked.page)
+        return self._drill_of(asked.page)
 
     async def end_drill(self, request: Request) -> Response:
-        self.drills.end()
+        self.drills.end(_page(request))
         return Response(status_code=204)
 
     async def tell_speeds(self, request: Request) -> Response:
@@ -207,7 +235,7 @@ class PageApi:
 
     async def erase_everything(self, request: Request) -> Response:
         await _body(request, dict, 1000)
-        self.drills.end()
+        self.drills.end_all()
         await run_in_threadpool(self.store.erase)
         await self._asker.stop()  # last: a page that sees its answer end looks at what there is
         return JSONResponse(await self.traces.erase())
@@ -248,7 +276,7 @@ async def _body(request: Request, model: Any, limit: int) -> Any:
     except ValidationError as exc:
         first = exc.errors(include_url=False, include_context=False, include_input=False)[0]
         where = ".".join(map(str, first["loc"])) or "body"
-        raise Refused(422, f"{where}: {first['msg']}") from None
+        raise Refused(422, f"{where}: {first['msg'].removeprefix('Value error, ')}") from None
 
 
 async def _bytes(request: Request, limit: int, too_large: str) -> bytes:
@@ -261,6 +289,10 @@ async def _bytes(request: Request, limit: int, too_large: str) -> bytes:
         if len(data) > limit:
             raise Refused(413, too_large)
     return bytes(data)
+
+
+def _page(request: Request) -> str:
+    return request.query_params.get("page", "")[:40]
 
 
 def _plain_name(name: str) -> str:

@@ -7,19 +7,22 @@ the question and the text that was written until then.
 from __future__ import annotations
 
 import asyncio
+import secrets
 import time
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing, suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from gateway_core import Delta, Done, Gateway, GatewayError, Meta, SegmentStarted
+from gateway_core import Attempt, AttemptOutcome, Delta, Done, Gateway, GatewayError, Meta, SegmentStarted
+from gateway_core.telemetry import Happening
 
 from .chats import Chat, ChatStore, NoSuchChat, Turn
-from .story import about, about_failure
-from .streams import Named
+from .story import about, about_failure, why
+from .streams import Named, Tell
 
 MOST_EARLIER_CHARS = 200_000
 SECONDS_BETWEEN_SAVES = 2.0
@@ -41,11 +44,20 @@ class Question(Choices):
     """What the page sends. `keep`: how many turns stand before it; later ones are dropped (retry, edit).
 
     `seen`: how many turns the page shows; if there are others by now, dropping them would lose what nobody read.
+    `page`: which page asks, for a drill that waits for its next question.
     """
 
     prompt: str = Field(min_length=1, max_length=2_000_000)
     keep: int | None = Field(None, ge=0)
     seen: int | None = Field(None, ge=0)
+    page: str = Field("", max_length=40)
+
+    @model_validator(mode="after")
+    def _model_of_a_tier(self) -> Question:
+        # Alone it would be asked of the first tier that can: a question to a local model would leave the laptop.
+        if self.model and not self.tier and not self.local_only:
+            raise ValueError(f"choose who is asked for the model {self.model}")
+        return self
 
 
 class ChatBusy(Exception):
@@ -70,39 +82,43 @@ class _Growing:
 
 
 class Asker:
-    """Asks for one page. `gateway_for` gives the gateway of the next question: the real one, or that of a drill."""
+    """Asks for every page. `gateway_for` gives the gateway of a page's next question: the real one, or a drill's."""
 
     def __init__(
-        self, store: ChatStore, gateway_for: Callable[[], tuple[Gateway, str]], wall: Callable[[], float] = time.time
+        self, store: ChatStore, gateway_for: Callable[[str], tuple[Gateway, str]], wall: Callable[[], float] = time.time
     ) -> None:
         self._store = store
         self._gateway_for = gateway_for
         self._wall = wall
         self._busy: dict[str, asyncio.Task[Any] | None] = {}
 
-    def ask(self, chat: Chat, question: Question) -> AsyncGenerator[Named, None]:
+    def is_answering(self, chat_id: str) -> bool:
+        return chat_id in self._busy
+
+    def ask(self, chat: Chat, question: Question, tell: Tell | None = None) -> AsyncGenerator[Named, None]:
         """Raises `ChatBusy` or `ChatWentOn`.
 
-        Yields `chat`, `meta`, `delta`, `seam`, then one `turn`, and `chat` again as it is kept.
+        Yields `chat`, `meta`, `delta`, `seam`, then one `turn`, and `chat` again as it is kept. While nothing comes,
+        `tell` hears who is asked: `asking`, `thinking`, and `passed` with the reason when another one is next.
         """
         if chat.id in self._busy:
             raise ChatBusy(chat.id)
         if question.seen not in (None, len(chat.turns)):
             raise ChatWentOn(chat.id)
-        return self._ask(chat, question)
+        return self._ask(chat, question, tell)
 
-    async def stop(self) -> None:
-        """End every answer that grows, as if its reader had left."""
-        running = [task for task in self._busy.values() if task is not None]
+    async def stop(self, chat_id: str | None = None) -> None:
+        """End the answer that grows in this conversation, or every one, as if its reader had left."""
+        running = [task for id, task in self._busy.items() if task is not None and chat_id in (None, id)]
         for task in running:
             task.cancel()
         if running:
             await asyncio.wait(running)
 
-    async def _ask(self, chat: Chat, question: Question) -> AsyncGenerator[Named, None]:
+    async def _ask(self, chat: Chat, question: Question, tell: Tell | None) -> AsyncGenerator[Named, None]:
         self._busy[chat.id] = asyncio.current_task()
         growing, started = _Growing(), time.monotonic()
-        chat.turns = chat.turns[: question.keep]
+        chat.cut(question.keep)
         chat.choices = question.model_dump(include=set(Choices.model_fields))
         earlier = _earlier(chat.turns)
         chat.turns.append({"role": "user", "text": question.prompt})
@@ -110,7 +126,9 @@ class Asker:
         try:
             self._keep(chat)
             yield "chat", chat.summary
-            gateway, drill = self._gateway_for()
+            gateway, drill = self._gateway_for(question.page)
+            id = f"ans_{secrets.token_hex(8)}"
+            forget = gateway.telemetry.listen(partial(_overhear, id, tell or _nobody, self._wall()))
             final: Turn | None = None
             saved_at = started
             try:
@@ -119,6 +137,7 @@ class Asker:
                     "system": (question.system or "").strip() or None,
                     "messages": earlier,
                     "documents": documents,
+                    "id": id,
                 }
                 async with aclosing(gateway.stream(question.prompt, **options)) as events:
                     async for event in events:
@@ -142,6 +161,8 @@ class Asker:
             except GatewayError as exc:
                 failed = about_failure(exc, wall=self._wall())
                 final = growing.turn(**{"backend": growing.backend, **failed}, drill=drill)
+            finally:
+                forget()
             assert final is not None  # a stream ends in Done or raises
             chat.turns[answer_at:] = [final]
             self._keep(chat)
@@ -158,11 +179,31 @@ class Asker:
         """Save turns and choices only: a title or a document may have changed while the answer grew."""
 
         def kept(current: Chat) -> None:
-            current.turns, current.choices = chat.turns, chat.choices
+            current.turns, current.dropped, current.choices = chat.turns, chat.dropped, chat.choices
 
         with suppress(NoSuchChat):  # deleted meanwhile, and stays so
             current = self._store.change(chat.id, kept)
             chat.title, chat.updated = current.title, current.updated
+
+
+def _nobody(name: str, value: dict[str, Any]) -> None:
+    return
+
+
+def _overhear(id: str, tell: Tell, wall: float, happening: Happening) -> None:
+    """Pass on what happens to one request while nothing of its answer comes."""
+    facts = happening.facts
+    if facts.get("id") != id:
+        return
+    if happening.kind in ("asking", "thinking"):
+        tell(happening.kind, {"backend": facts["backend"], "mode": facts["mode"]})
+    elif happening.kind == "attempt":
+        ended = Attempt(
+            facts["backend"], AttemptOutcome(facts["outcome"]), facts["reason"], mode=facts["mode"],
+            retry_after=facts["retry_after"],
+        )  # fmt: skip
+        if told := why([ended], wall=wall):
+            tell("passed", {"why": told})
 
 
 def _note_seam(growing: _Growing, event: SegmentStarted) -> dict[str, Any]:

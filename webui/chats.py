@@ -25,6 +25,7 @@ from gateway_core import Document
 FOLDER = "conversations"
 LONGEST_TITLE = 60
 UNTITLED = "New chat"
+TURNS_OF_AN_EXCHANGE = 2
 _ID = re.compile(r"[0-9a-f]{16}")
 _TURNS = "chat.json"
 _AROUND_A_HIT = 40
@@ -42,6 +43,7 @@ class Chat:
 
     `documents` tell what was read (`id name kind chars warnings`); their text is kept beside. `choices` are the
     settings of its next question (`tier model local_only system temperature`); `None` if it never had any.
+    `dropped` are its turns as they stood before an early one was asked again, until it goes on from there.
     `updated` is when its turns last changed.
     """
 
@@ -52,10 +54,33 @@ class Chat:
     turns: list[Turn] = field(default_factory=list)
     documents: list[dict[str, Any]] = field(default_factory=list)
     choices: dict[str, Any] | None = None
+    dropped: list[Turn] = field(default_factory=list)
 
     @property
     def summary(self) -> dict[str, Any]:
-        return {"id": self.id, "title": self.title, "updated": self.updated, "turns": len(self.turns)}
+        title = self.title
+        if title == UNTITLED and self.documents:
+            title = title_of(self.documents[0]["name"])
+        return {
+            "id": self.id,
+            "title": title,
+            "updated": self.updated,
+            "turns": len(self.turns),
+            "documents": len(self.documents),
+        }
+
+    def cut(self, keep: int | None) -> None:
+        """Before a question is asked again: only the first `keep` turns stay. Later exchanges can be brought back."""
+        after = 0 if keep is None else len(self.turns) - keep
+        if after > TURNS_OF_AN_EXCHANGE:
+            self.dropped = list(self.turns)
+        elif after <= 0:
+            self.dropped = []
+        self.turns = self.turns[:keep]
+
+    def swap(self) -> None:
+        """Bring back what was dropped; what stands there instead can be brought back in its turn."""
+        self.turns, self.dropped = self.dropped, self.turns
 
 
 class ChatStore:

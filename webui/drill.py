@@ -1,4 +1,4 @@
-"""The drill that waits for the page's next question: chosen there, met once, over after a few minutes."""
+"""The drill that waits for a page's next question: chosen there, met once, over after a few minutes."""
 
 from __future__ import annotations
 
@@ -12,29 +12,31 @@ TIERS = ("copilot", "cloud", "local")
 
 
 class DrillRoom:
-    """Holds the drill that waits for the next question, if there is one."""
+    """Holds the drill that waits for the next question of each page. A page is known by a word of its own."""
 
     def __init__(self, gateway: Gateway, now: Callable[[], float] = time.monotonic) -> None:
         self._gateway = gateway
         self._now = now
-        self._waiting: tuple[Drill, float] | None = None
+        self._waiting: dict[str, tuple[Drill, float]] = {}
 
-    @property
-    def waiting(self) -> Drill | None:
-        if self._waiting is not None and self._now() - self._waiting[1] > SECONDS_A_DRILL_WAITS:
-            self._waiting = None
-        return self._waiting[0] if self._waiting is not None else None
+    def waiting(self, page: str = "") -> Drill | None:
+        over = self._now() - SECONDS_A_DRILL_WAITS
+        self._waiting = {page: told for page, told in self._waiting.items() if told[1] >= over}
+        return self._waiting[page][0] if page in self._waiting else None
 
-    def begin(self, drill: Drill) -> None:
-        self._waiting = (drill, self._now())
+    def begin(self, drill: Drill, page: str = "") -> None:
+        self._waiting[page] = (drill, self._now())
 
-    def end(self) -> None:
-        self._waiting = None
+    def end(self, page: str = "") -> None:
+        self._waiting.pop(page, None)
 
-    def gateway_for_next(self) -> tuple[Gateway, str]:
-        """The gateway of the next question and what it is drilled with, if it is; the drill is over with that."""
-        drill = self.waiting
-        self.end()
+    def end_all(self) -> None:
+        self._waiting.clear()
+
+    def gateway_for_next(self, page: str = "") -> tuple[Gateway, str]:
+        """The gateway of a page's next question and what it is drilled with, if it is; then the drill is over."""
+        drill = self.waiting(page)
+        self.end(page)
         if drill is None:
             return self._gateway, ""
         return drilled(self._gateway, drill), drill.words

@@ -67,6 +67,7 @@ _LOG = """
   </div>
   <div id="gw-log" role="log" aria-live="polite" aria-label="Messages"></div>
 </div>
+<p id="gw-told" class="gw-unseen" role="status"></p>
 <button type="button" id="gw-down" class="gw-button" hidden>↓ Latest</button>
 <ul id="gw-documents" aria-label="Documents of this chat"></ul>
 <p id="gw-chosen" hidden><span id="gw-chosen-words" role="status"></span>
@@ -88,6 +89,7 @@ _STATUS = """
 """
 
 _MODEL = """
+<p id="gw-barred" class="gw-quiet" role="status"></p>
 <label class="gw-field" for="gw-model">Model for the next question
   <select id="gw-model"><option value="">as the tier is set</option></select>
 </label>
@@ -124,6 +126,14 @@ _HELP = """
     <button class="gw-button" autofocus>Cancel</button>
     <button type="button" class="gw-button" id="gw-erase-chats">Only the conversations</button>
     <button type="button" class="gw-button gw-danger" id="gw-erase-all">Erase everything</button>
+  </form>
+</dialog>
+<dialog id="gw-deleting" aria-labelledby="gw-deleting-title">
+  <h2 id="gw-deleting-title">Delete this conversation?</h2>
+  <p id="gw-deleting-words"></p>
+  <form method="dialog" class="gw-row">
+    <button class="gw-button" autofocus>Cancel</button>
+    <button type="button" class="gw-button gw-danger" id="gw-delete">Delete</button>
   </form>
 </dialog>
 <div id="gw-drop" hidden><p>Drop files to ask about them</p></div>

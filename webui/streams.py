@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing, suppress
 from typing import Any
 
@@ -15,6 +15,7 @@ SECONDS_BETWEEN_COMMENTS = 10.0
 SECONDS_BETWEEN_EVENTS = 0.05  # a page cannot show more, and each event costs it a layout
 
 Named = tuple[str, dict[str, Any]]
+Tell = Callable[[str, dict[str, Any]], None]
 
 
 def sse(name: str, value: Any) -> bytes:
@@ -23,15 +24,16 @@ def sse(name: str, value: Any) -> bytes:
 
 
 class EventStream(Response):
-    """Sends what `events` yields. Deltas that come faster than a page can show are joined; nothing else waits.
+    """Sends what `begin` yields. Deltas that come faster than a page can show are joined; nothing else waits.
 
-    When the reader leaves, or the server cancels the request, `events` is closed at once and hears of it as a
-    cancellation.
+    `begin` is given a function that tells of what happens between two events, while nothing is yielded.
+    When the reader leaves, or the server cancels the request, the events are closed at once and hear of it as
+    a cancellation.
     """
 
-    def __init__(self, events: AsyncGenerator[Named, None]) -> None:
+    def __init__(self, begin: Callable[[Tell], AsyncGenerator[Named, None]]) -> None:
         self.background = None
-        self._events = events
+        self._events = begin(self._tell)
         self._waiting: list[Named] = []
         self._has_more = asyncio.Event()
         self._is_pressing = asyncio.Event()  # there is more than deltas, or it is over
@@ -57,16 +59,19 @@ class EventStream(Response):
         try:
             async with aclosing(self._events) as events:
                 async for name, value in events:
-                    last = self._waiting[-1] if self._waiting else None
-                    if name == "delta" and last is not None and last[0] == "delta":
-                        self._waiting[-1] = ("delta", {"text": last[1]["text"] + value["text"]})
-                    else:
-                        self._waiting.append((name, value))
-                    self._has_more.set()
-                    if name != "delta":
-                        self._is_pressing.set()
+                    self._tell(name, value)
         finally:
             self._has_more.set()
+            self._is_pressing.set()
+
+    def _tell(self, name: str, value: dict[str, Any]) -> None:
+        last = self._waiting[-1] if self._waiting else None
+        if name == "delta" and last is not None and last[0] == "delta":
+            self._waiting[-1] = ("delta", {"text": last[1]["text"] + value["text"]})
+        else:
+            self._waiting.append((name, value))
+        self._has_more.set()
+        if name != "delta":
             self._is_pressing.set()
 
     async def _send(self, send: Send, reading: asyncio.Task[None]) -> None:

@@ -268,7 +268,9 @@ class Router:
         model: str | None = None
         usage: Usage | None = None
         outcome, failure = AttemptOutcome.CANCELLED, None
-        written = 0
+        written = signs = 0
+        who = {"id": course.ask.id, "backend": rung.backend, "mode": rung.mode}
+        self._telemetry.tell("asking", **who)
         forget = self._gate.on_cut(rung.address, lambda: watch.abort(_cut_off(rung.backend, watch.was_sent)))
         # A model on this laptop slept as well, and its connection is alive.
         forget_sleep = self._gate.on_resumed(watch.resumed if rung.backend != "local" else _sleeps_on)
@@ -282,6 +284,9 @@ class Router:
                     usage = chunk.usage or usage
                     text = chunk.text
                     written += len(text)
+                    signs += chunk == Chunk()
+                    if signs == 2 and chunk == Chunk() and first_at is None:  # one says no more than "I have begun"
+                        self._telemetry.tell("thinking", **who)
                     if turn.seam is not None:
                         text = turn.seam.feed(text) + (turn.seam.end() if chunk.finish_reason else "")
                     if text or chunk.tool_calls:

@@ -7,6 +7,7 @@ import shutil
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import aclosing, asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -17,6 +18,7 @@ from gateway_core import Gateway, Settings
 from gateway_core.telemetry import Telemetry
 from gateway_core.testing import ScriptedTier
 from gateway_core.testing.gate import ScriptedGate
+from gateway_core.tiers.base import TierInfo
 from server import changes
 from tests.missing import missing
 
@@ -38,6 +40,11 @@ class Answers(ScriptedTier):
         super().__init__(name, **options)
         self.to: dict[str, list[Any]] = {}
         self.cancelled_at = 0.0  # by the calendar, which the browser shares
+        self.models: tuple[str, ...] = ()
+        self.details: dict[str, Any] = {}
+
+    async def info(self) -> TierInfo:
+        return replace(await super().info(), models=self.models, details=self.details)
 
     def stream(self, prompt: Any, call: Any) -> AsyncGenerator[Any, None]:
         self.prompts.append(prompt)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import json
+from functools import partial
 
 import pytest
 
 from gateway_core import Reason, Settings
 from gateway_core.errors import RateLimited, TierBroken
 from gateway_core.testing import ScriptedTier
+from gateway_core.types import Chunk
 from webui import streams
 from webui.asking import Asker, Question
 from webui.chats import ChatStore
@@ -36,7 +38,7 @@ async def test_an_answer_is_told_as_it_grows_and_kept():
         events = await ask(client, chat, "Capital of France?")
         kept = (await client.get(f"/chats/{chat}")).json()
 
-    assert kinds(events) == ["chat", "meta", "delta", "delta", "turn", "chat"]
+    assert kinds(events) == ["chat", "asking", "meta", "delta", "delta", "turn", "chat"]
     assert [turn["text"] for turn in kept["turns"]] == ["Capital of France?", "Paris."]
     assert kept["turns"][1]["about"]["backend"] == "copilot"
     assert kept["title"] == "Capital of France?"
@@ -91,6 +93,87 @@ async def test_retry_and_edit_replace_what_came_after():
     assert [turn["text"] for turn in kept] == ["A again", "three"]
     assert [m.content for m in tier.prompts[1].messages] == ["A", "one", "B"]
     assert [m.content for m in tier.prompts[2].messages] == ["A again"]
+
+
+async def test_later_turns_that_were_dropped_come_back_and_so_does_what_replaced_them():
+    tier = ScriptedTier("copilot", ["one"], ["two"], ["three"], ["four"])
+    async with calling(tier) as client:
+        chat = await new_chat(client)
+        turns = lambda told: [turn["text"] for turn in told.json()["turns"]]  # noqa: E731
+        nothing = await client.post(f"/chats/{chat}/restore", json={})
+        await ask(client, chat, "A")
+        await ask(client, chat, "B")
+        await ask(client, chat, "A again", keep=0, seen=4)
+        await ask(client, chat, "A again", keep=0, seen=2)  # the answer alone is asked for anew
+        stale = await client.post(f"/chats/{chat}/restore", json={"seen": 4})
+        found = []
+        for seen in (2, 4, 2):
+            await client.post(f"/chats/{chat}/restore", json={"seen": seen})
+            found.append(turns(await client.get(f"/chats/{chat}")))
+        exported = await client.get(f"/chats/{chat}/export/json")
+        await ask(client, chat, "C", seen=4)
+        over = await client.post(f"/chats/{chat}/restore", json={"seen": 6})
+
+    assert [reply.status_code for reply in (nothing, stale, over)] == [409, 409, 409]
+    assert found == [["A", "one", "B", "two"], ["A again", "four"], ["A", "one", "B", "two"]]
+    assert "again" not in exported.text
+
+
+async def test_restoring_ends_the_answer_that_grows_and_keeps_what_there_was_of_it():
+    tier = ScriptedTier("copilot", ["one"], ["two"], ["a beginning", 60.0, "never"])
+    async with calling(tier) as client:
+        chat = await new_chat(client)
+        await ask(client, chat, "A")
+        await ask(client, chat, "B")
+        asking = asyncio.create_task(ask(client, chat, "A again", keep=0))
+        while len(tier.prompts) < 3:  # noqa: ASYNC110 - the tier tells nobody
+            await asyncio.sleep(0.01)
+        (listed,) = (await client.get("/chats")).json()
+        restored = await client.post(f"/chats/{chat}/restore", json={"seen": 2})
+        await asyncio.wait([asking])
+        (idle,) = (await client.get("/chats")).json()
+
+    assert (listed["answering"], idle["answering"]) == (True, False)
+    assert (restored.status_code, restored.json()["turns"], tier.cancelled) == (200, 4, 1)
+
+
+async def test_a_wait_tells_who_is_asked_and_who_was_passed_over():
+    copilot = ScriptedTier("copilot", [TierBroken("copilot", "late", reason=Reason.FIRST_TOKEN_TIMEOUT)])
+    cloud = ScriptedTier("cloud", [Chunk(), Chunk(), Chunk(), "ok"])
+    async with calling(copilot, cloud) as client:
+        events = await ask(client, await new_chat(client), "Hi")
+
+    told = [(name, value.get("backend") or value["why"]) for name, value in events[1:5]]
+    assert told == [
+        ("asking", "copilot"),
+        ("passed", "copilot: was too slow to begin"),
+        ("asking", "cloud"),
+        ("thinking", "cloud"),
+    ]
+
+
+async def test_a_model_alone_is_asked_of_nobody():
+    copilot, local = ScriptedTier("copilot"), ScriptedTier("local", ["here"])
+    async with calling(copilot, local) as client:
+        chat = await new_chat(client)
+        refused = await client.post(f"/chats/{chat}/ask", json={"prompt": "Hi", "model": "llama3:latest"})
+        events = await ask(client, chat, "Hi", model="llama3:latest", tier="local")
+
+    assert (refused.status_code, copilot.calls, text_of(events)) == (422, 0, "here")
+    assert refused.json()["detail"] == "body: choose who is asked for the model llama3:latest"
+
+
+async def test_a_conversation_that_holds_only_files_is_listed_by_the_first_of_them():
+    async with calling(ScriptedTier("copilot")) as client:
+        chat = await new_chat(client)
+        for name in ("minutes.txt", "second.txt"):
+            await client.post(f"/chats/{chat}/documents?name={name}", content=b"text", headers=BYTES)
+        (told,) = (await client.get("/chats")).json()
+        await ask(client, chat, "Who came?")
+        (asked,) = (await client.get("/chats")).json()
+
+    assert (told["title"], told["turns"], told["documents"]) == ("minutes.txt", 0, 2)
+    assert asked["title"] == "Who came?"
 
 
 async def test_undo_drops_the_last_exchange():
@@ -200,7 +283,8 @@ async def test_a_reader_who_leaves_ends_the_work_and_the_text_so_far_is_kept():
     made = gateway(tier)
     store = ChatStore(Settings().ai_gateway_state_dir)
     chat = store.new()
-    stream = EventStream(Asker(store, lambda: (made, "")).ask(chat, Question(prompt="Hi")))
+    asker = Asker(store, lambda page: (made, ""))
+    stream = EventStream(partial(asker.ask, chat, Question(prompt="Hi")))
     sent, leave = [], asyncio.Event()
 
     async def send(message):
@@ -224,7 +308,7 @@ async def test_a_second_question_in_a_busy_conversation_is_refused():
     made = gateway(ScriptedTier("copilot", ["a", 60.0]))
     store = ChatStore(Settings().ai_gateway_state_dir)
     chat = store.new()
-    asker = Asker(store, lambda: (made, ""))
+    asker = Asker(store, lambda page: (made, ""))
     first = asker.ask(chat, Question(prompt="Hi"))
     await anext(first)
 
@@ -237,7 +321,7 @@ async def test_a_document_added_while_an_answer_grows_is_not_lost():
     store = ChatStore(Settings().ai_gateway_state_dir)
     chat = store.new()
     made = gateway(ScriptedTier("copilot", ["a"]))
-    events = Asker(store, lambda: (made, "")).ask(store.get(chat.id), Question(prompt="Hi"))
+    events = Asker(store, lambda page: (made, "")).ask(store.get(chat.id), Question(prompt="Hi"))
     await anext(events)
     from gateway_core import Document
 
@@ -304,7 +388,7 @@ class Sent:
         async def receive():
             await asyncio.Event().wait()
 
-        await EventStream(play())({"type": "http"}, receive, send)
+        await EventStream(lambda tell: play())({"type": "http"}, receive, send)
         return self
 
     def at(self, words):
@@ -363,6 +447,18 @@ class TestDrills:
             events = await ask(client, await new_chat(client), "Hi")
 
         assert text_of(events) == "real"
+
+    async def test_the_question_of_another_page_does_not_meet_it(self):
+        copilot = ScriptedTier("copilot", ["real"])
+        async with calling(copilot, ScriptedTier("cloud", ["cloud"])) as client:
+            await client.post("/drill", json={"tier": "copilot", "fault": "down", "page": "one"})
+            others = [await ask(client, await new_chat(client), "Hi", **more) for more in ({}, {"page": "two"})]
+            waiting = [(await client.get(f"/drill?page={page}")).json()["waiting"] for page in ("one", "two")]
+            await client.delete("/drill?page=two")
+            own = await ask(client, await new_chat(client), "Hi", page="one")
+
+        assert [text_of(events) for events in (*others, own)] == ["real", "real", "cloud"]
+        assert waiting == ["copilot is down", None]
 
     async def test_unknown_faults_are_refused(self):
         async with calling() as client:

@@ -170,6 +170,70 @@ async def test_a_drill_is_marked_met_and_over(stage):
         await expect(page.tab.locator("#gw-tiers .gw-state").first).to_have_text("ready")
 
 
+async def test_a_drill_waits_for_the_page_that_chose_it_and_for_no_other(stage):
+    may_end = asyncio.Event()
+    stage.cloud.to["Tell"] = ["large city.", may_end]
+    async with stage.page() as page, stage.page() as foreign:
+        note = page.tab.locator("#gw-drill-note")
+        await page.tab.get_by_role("button", name="Drill: break something").click()
+        await page.tab.locator("#gw-drill-fault").get_by_text("down", exact=True).click()
+        await page.tab.get_by_role("button", name="Break it for the next question").click()
+        await expect(note).to_contain_text("copilot is down")
+        other = await page.another_tab()
+        for bystander in (foreign, other):
+            await expect(bystander.tab.locator("#gw-drill-note")).to_be_hidden()
+            await bystander.ask("Hi")
+            await expect(bystander.answer.locator(".gw-badge")).to_contain_text("Copilot")
+        await page.reload()
+        await expect(note).to_contain_text("copilot is down")
+        await page.ask("Tell", wait=False)
+        await expect(page.answer_text).to_have_text("large city.")
+        await expect(note).to_be_hidden()  # it is met, and waits no more
+        may_end.set()
+        await expect(page.answer).to_contain_text("Drill: copilot is down")
+
+
+async def test_a_login_page_in_the_way_is_shown_and_what_helps(stage, monkeypatch):
+    for tier in (stage.copilot, stage.cloud):
+        monkeypatch.setattr(tier, "address", ("api.example.org", 443))  # what a login page can stand in front of
+    async with stage.page() as page:
+        stage.network.suspect_portal()
+        await expect(page.tab.locator("#gw-network")).to_contain_text("A login page is in the way: open any page")
+        await expect(page.tab.locator("#gw-lights")).to_contain_text("login page")
+        await expect(page.tab.locator("#gw-tiers .gw-state").first).to_have_text("not asked")
+        await page.picture("portal")
+        assert await page.violations() == []
+        await page.ask("Hi")
+        await expect(page.answer).to_contain_text("copilot: a login page is in the way")
+        await page.tab.get_by_role("button", name="Try every tier again").click()
+        await expect(page.tab.locator("#gw-network")).to_have_text("Online")
+
+
+async def test_the_panel_shows_a_change_within_a_second(stage):
+    async with stage.page() as page:
+        await page.tab.evaluate(
+            "new MutationObserver(() => { if (!window.seenAt && /Offline/.test(document.getElementById('gw-network')"
+            ".textContent)) window.seenAt = Date.now(); })"
+            ".observe(document.getElementById('gw-network'), { childList: true, subtree: true })"
+        )
+        cut_at = time.time()
+        stage.network.cut()
+        await expect(page.tab.locator("#gw-network")).to_contain_text("Offline")
+        seen_at = await page.tab.evaluate("window.seenAt") / 1000
+
+    assert seen_at - cut_at < 3 * PROMISED
+
+
+async def test_the_panel_tells_copilots_credits_and_when_there_are_new_ones(stage):
+    stage.copilot.details = {"credits_left": 180, "credits_total": 300, "resets_on": "2026-12-01"}
+    try:
+        async with stage.page() as page:
+            card = page.tab.locator("#gw-tiers .gw-tier").first
+            await expect(card).to_contain_text("Credits: 180 of 300 left, new ones on 2026-12-01")
+    finally:
+        stage.copilot.details = {}
+
+
 async def test_a_failure_of_everybody_is_explained_and_can_be_retried(stage):
     for tier in (stage.copilot, stage.cloud, stage.local):
         tier.to["Anyone?"] = [RateLimited(tier.backend, "too many requests", wait=40)]

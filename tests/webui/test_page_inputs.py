@@ -126,6 +126,54 @@ async def test_a_prompt_of_a_million_characters_is_pasted_and_asked(stage):
     assert [len(question) for question in asked] == [1_050_000, 8]
 
 
+# What a hand would do: files out of a folder, or a picture of the screen out of the clipboard.
+GIVE = """([kind, name, text]) => {
+  const given = new DataTransfer();
+  given.items.add(new File([text], name, { type: "text/plain" }));
+  const at = document.getElementById("gw-log");
+  const way = { bubbles: true, cancelable: true };
+  const drag = (type) => at.dispatchEvent(new DragEvent(type, { dataTransfer: given, ...way }));
+  if (kind === "paste") at.dispatchEvent(new ClipboardEvent("paste", { clipboardData: given, ...way }));
+  if (kind === "drag") drag("dragenter");
+  if (kind === "drop") return [drag("dragover"), drag("drop")];
+}"""
+
+
+async def test_files_are_dropped_and_pasted(stage):
+    stage.copilot.to["Where?"] = ["In the cellar [1]."]
+    async with stage.page() as page:
+        await page.tab.evaluate(GIVE, ["drag", "dropped.txt", ""])
+        await expect(page.tab.get_by_text("Drop files to ask about them")).to_be_visible()
+        await page.picture("drop")
+        untouched = await page.tab.evaluate(GIVE, ["drop", "dropped.txt", "The pump stands in the cellar."])
+        assert untouched == [False, False]  # else the browser would go to the file
+        await expect(page.tab.get_by_text("Drop files to ask about them")).to_be_hidden()
+        await expect(page.tab.locator(".gw-document:not(.gw-loading)")).to_have_text(["dropped.txt30 characters✕"])
+        await page.tab.evaluate(GIVE, ["paste", "pasted.txt", "The roof is red."])
+        await expect(page.tab.locator(".gw-document:not(.gw-loading)")).to_have_count(2)
+        await page.ask("Where?")
+        await expect(page.answer.locator(".gw-cite")).to_have_count(1)
+
+
+async def test_answers_and_code_are_copied(stage):
+    code = 'print("1 < 2")\n'
+    answer = f"Run **this**:\n\n```python\n{code}```\n"
+    stage.copilot.to["How?"] = [answer]
+    async with stage.page(permissions=["clipboard-read", "clipboard-write"]) as page:
+        clipboard = "navigator.clipboard.readText()"
+        await page.ask("How?")
+        await page.answer.locator(".gw-code").get_by_role("button", name="Copy").click()
+        await expect(page.answer.locator(".gw-code")).to_contain_text("Copied")
+        assert (await page.tab.evaluate(clipboard)).strip() == code.strip()
+        await page.answer.locator(".gw-tools").get_by_role("button", name="Copy").click()
+        await expect(page.answer.locator(".gw-tools")).to_contain_text("Copied")
+        assert await page.tab.evaluate(clipboard) == answer
+        await page.tab.evaluate("navigator.clipboard.writeText('')")
+        await page.tab.keyboard.press("Alt+c")
+        await expect(page.tab.locator("#gw-banner")).to_contain_text("in the clipboard")
+        assert await page.tab.evaluate(clipboard) == answer
+
+
 async def test_a_prompt_that_is_too_long_comes_back_with_one_line(stage):
     async with stage.page() as page:
         page.expected = ("422",)

@@ -30,7 +30,6 @@ async def test_two_tabs_keep_their_own_conversations_and_lose_none(stage):
 
 async def test_conversations_are_renamed_exported_and_deleted(stage):
     async with stage.page() as page:
-        page.tab.on("dialog", lambda dialog: asyncio.ensure_future(dialog.accept()))
         await page.ask("A question to rename")
         current = page.tab.locator(".gw-current")
         await current.locator("summary").click()
@@ -42,10 +41,83 @@ async def test_conversations_are_renamed_exported_and_deleted(stage):
         async with page.tab.expect_download() as download:
             await current.get_by_role("link", name="Export as Notebook").click()
         assert (await download.value).suggested_filename == "my-talk.ipynb"
+        dialog = page.tab.get_by_role("dialog")
+        for leave in ("Escape", "Enter"):  # Cancel has the focus
+            await current.locator("summary").click()
+            await current.get_by_role("button", name="Delete …").click()
+            await expect(dialog).to_contain_text("“My talk” goes for good")
+            await expect(dialog.get_by_role("button", name="Cancel")).to_be_focused()
+            await page.picture("delete")
+            await page.tab.keyboard.press(leave)
+            await expect(dialog).to_have_count(0)
+            await expect(current.locator("summary")).to_be_focused()
+            await expect(page.tab.locator(".gw-turn")).to_have_count(2)
         await current.locator("summary").click()
-        await current.get_by_role("button", name="Delete", exact=True).click()
-        await expect(page.tab.get_by_text("My talk")).to_have_count(0)
+        await current.get_by_role("button", name="Delete …").click()
+        await dialog.get_by_role("button", name="Delete").click()
+        await expect(page.tab.locator("#gw-chats").get_by_text("My talk")).to_have_count(0)
         await expect(page.tab.locator(".gw-turn")).to_have_count(0)
+
+
+async def test_later_turns_that_a_retry_dropped_can_be_brought_back(stage):
+    may_end = asyncio.Event()
+    async with stage.page() as page:
+        banner, turns = page.tab.locator("#gw-banner"), page.tab.locator(".gw-turn")
+        for n in range(3):
+            stage.copilot.to[f"Question {n}"] = [f"answer {n}"]
+            await page.ask(f"Question {n}")
+        stage.copilot.to["Question 0"] = ["another answer", may_end]
+        await page.tab.locator(".gw-answer").first.hover()
+        await page.tab.locator(".gw-answer").first.get_by_role("button", name="Retry").click()
+        await expect(page.answer_text).to_have_text("another answer")
+        await expect(turns).to_have_count(2)
+        await expect(banner).to_contain_text("4 later turns were dropped.")
+        await page.picture("dropped")
+        assert await page.violations() == []
+
+        await banner.get_by_role("button", name="Undo").click()  # while the new answer still grows
+        await expect(banner).to_contain_text("The later turns are back.")
+        await expect(page.tab.locator(".gw-answer .gw-text")).to_have_text([f"answer {n}" for n in range(3)])
+        await until(lambda: stage.copilot.cancelled == 1, 20)
+        await page.reload()
+        await expect(turns).to_have_count(6)
+
+        may_end.set()
+        await page.tab.locator(".gw-user").first.hover()
+        await page.tab.locator(".gw-user").first.get_by_role("button", name="Edit").click()
+        await page.tab.get_by_label("Edit your question").fill("Question X")
+        await page.tab.keyboard.press("Enter")
+        await expect(banner).to_contain_text("4 later turns were dropped.")
+        await expect(page.answer_text).to_have_text("ok")
+        await banner.get_by_role("button", name="Undo").click()
+        await expect(turns).to_have_count(6)
+        await banner.get_by_role("button", name="Undo").click()  # and back again: neither is lost
+        await expect(banner).to_contain_text("The new answer is back.")
+        await expect(page.answer_text).to_have_text("ok")
+        await page.ask("On we go")
+        await expect(banner).to_be_hidden()
+        await expect(turns).to_have_count(4)
+
+
+async def test_a_retry_of_the_last_answer_drops_no_later_turn(stage):
+    async with stage.page() as page:
+        await page.ask("Hi")
+        await page.tab.keyboard.press("Alt+r")
+        await page.tab.wait_for_function("!document.body.classList.contains('gw-asking')")
+        await expect(page.tab.locator("#gw-banner")).to_be_hidden()
+
+
+async def test_files_without_a_question_are_found_again(stage):
+    async with stage.page() as page:
+        await page.attach(("minutes of the meeting.txt", b"Nobody came."), ("second.txt", b"Nobody left."))
+        await page.tab.keyboard.press("Alt+n")
+        await expect(page.tab.locator(".gw-document")).to_have_count(0)
+        entry = page.tab.locator(".gw-chat").first
+        await expect(entry).to_contain_text("minutes of the meeting.txt")
+        await entry.locator(".gw-open").click()
+        await expect(page.tab.locator(".gw-document")).to_have_count(2)
+        await page.ask("Who came?")
+        await expect(page.tab.locator(".gw-current")).to_contain_text("Who came?")
 
 
 async def test_an_answer_that_ends_leaves_an_open_menu_open(stage):
@@ -158,14 +230,14 @@ async def test_a_conversation_remembers_its_settings(stage):
         await expect(chosen).to_contain_text("stays on this laptop")  # a new one takes those that are shown
         await page.tab.get_by_role("button", name="Back to normal").click()
         await expect(chosen).to_be_hidden()
-        assert not await page.tab.get_by_label("Stay local").is_checked()
+        await expect(page.tab.get_by_label("Stay local")).not_to_be_checked()
         await page.tab.locator("#gw-tier").get_by_label("cloud").check()
         await page.ask("Public")
         await expect(page.answer.locator(".gw-badge")).to_contain_text("Cloud")
 
         other = await page.another_tab(secret)
         await expect(other.tab.locator("#gw-chosen")).to_contain_text("stays on this laptop · standing instructions")
-        assert await other.tab.get_by_label("Stay local").is_checked()
+        await expect(other.tab.get_by_label("Stay local")).to_be_checked()
         await other.tab.get_by_role("button", name="Settings").click()
         await expect(other.tab.get_by_label("Standing instructions")).to_have_value("Be brief.")
         await page.tab.get_by_role("button", name="Secret").first.click()

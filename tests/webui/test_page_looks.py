@@ -100,6 +100,38 @@ async def test_axe_finds_nothing(stage, view):
         await page.picture(f"erase-{view}")
 
 
+async def test_a_tap_on_a_phone_opens_the_sources(stage):
+    stage.copilot.to[HOW_OFTEN] = ["Every 250 hours of work [1]."]
+    async with stage.page(viewport=PHONE, has_touch=True, is_mobile=True) as page:
+        await page.attach(("pump.txt", PUMP))
+        await page.ask(HOW_OFTEN)
+        card, shade = page.tab.locator(".gw-card").first, page.tab.locator("#gw-talk")
+        for place in (page.answer.locator(".gw-cite"), page.answer.get_by_role("button", name="Sources: 1")):
+            await place.tap()
+            await expect(card).to_be_in_viewport()
+            await expect(card).to_be_focused()
+            await page.picture("phone-source")
+            await shade.tap(position={"x": 10, "y": 30})
+            await expect(card).to_be_hidden()
+
+
+async def test_an_open_dialog_takes_the_keys(stage):
+    stage.copilot.to["Long?"] = ["a beginning", 60.0, "never"]
+    async with stage.page() as page:
+        await page.ask("Long?", wait=False)
+        await expect(page.answer_text).to_have_text("a beginning")
+        await page.tab.get_by_role("button", name="Erase everything …").click()
+        dialog = page.tab.get_by_role("dialog")
+        await expect(dialog).to_be_visible()
+        for keys in ("Alt+n", "Alt+t", "Alt+f"):
+            await page.tab.keyboard.press(keys)
+        await page.tab.keyboard.press("Escape")
+        await expect(dialog).to_have_count(0)
+        await expect(page.answer_text).to_have_text("a beginning")
+        await expect(page.tab.get_by_role("button", name="Stop")).to_be_visible()
+        assert not await page.tab.evaluate("document.body.classList.contains('dark')")
+
+
 async def test_the_light_is_switched_and_remembered(stage):
     async with stage.page() as page:
         await page.tab.get_by_role("button", name="Dark colours").click()

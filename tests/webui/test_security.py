@@ -90,6 +90,16 @@ class TestServed:
 
         assert reply.status_code == 403
 
+    async def test_the_page_can_be_installed(self, client):
+        manifest = await client.get("/ui/manifest.json")
+        icons = {icon["src"]: icon["type"] for icon in manifest.json()["icons"]}
+        found = {src: await client.get(f"/ui/{src}") for src in icons}
+
+        assert (manifest.status_code, manifest.headers["content-type"]) == (200, "application/manifest+json")
+        assert {src: reply.headers["content-type"] for src, reply in found.items()} == icons
+        assert all(reply.status_code == 200 and reply.content for reply in found.values())
+        assert found["page/icon-512.png"].content[:8] == b"\x89PNG\r\n\x1a\n"
+
     @pytest.mark.parametrize("path", ["/ui/gradio_api/upload", "/ui/upload"])
     async def test_an_html_file_is_not_taken(self, client, path):
         files = {"files": ("page.html", b"<script>alert(1)</script>", "text/html")}

@@ -6,19 +6,21 @@ import { Files, showSources } from "./files.js";
 import { Keys } from "./keys.js";
 import { Log } from "./log.js";
 import { copy, element } from "./markdown.js";
-import { call } from "./net.js";
+import { AWAY, call } from "./net.js";
 import { ChatList } from "./side.js";
 import { StatusPanel } from "./status.js";
 import { Tabs } from "./tabs.js";
 import { Talk, idInAddress } from "./talk.js";
 
 const DRAFT = "gateway.draft";
+const ID = "gateway.page";
 const LONGEST_DRAFT = 500_000; // characters: a tab's memory holds some millions
 const PHONE = matchMedia("(max-width: 900px)");
 const $ = (id) => document.getElementById(id);
 
 class Page {
   constructor() {
+    this.id = ownId();
     this.log = new Log({
       grown: () => this.log.scroll(),
       retry: (index) => this.talk.retry(index),
@@ -49,7 +51,8 @@ class Page {
     for (const side of ["left", "right"]) {
       $(`gw-open-${side}`).addEventListener("click", () => this.drawer(side));
     }
-    $("gw-middle").addEventListener("click", () => PHONE.matches && this.closeDrawers());
+    // Before whatever is under the finger acts: it may open a drawer.
+    $("gw-middle").addEventListener("click", () => PHONE.matches && this.closeDrawers(), true);
     addEventListener("visibilitychange", () => document.hidden || this.chats.refresh());
     this.busy(false);
     this.chats.refresh();
@@ -61,10 +64,16 @@ class Page {
   // ---- what Gradio's controls call
 
   send(text) {
-    if (this.talk.asking || !text.trim()) return text;
+    if (!text.trim() || !this.talk.mayAsk) return text;
     this.talk.ask(text, null);
-    sessionStorage.removeItem(DRAFT);
     return "";
+  }
+
+  // The server has it.
+  sent(text) {
+    if (sessionStorage.getItem(DRAFT) === text) sessionStorage.removeItem(DRAFT);
+    $("gw-drill-note").hidden = true; // a drill is over with the question that meets it
+    document.body.classList.remove("gw-drilling");
   }
 
   stop() {
@@ -77,18 +86,17 @@ class Page {
   }
 
   async drill(tier, fault) {
-    try {
-      this.showDrill(await call("POST", "drill", { tier, fault }));
-      this.closeDrawers(); // on a phone one covers the place to ask
-      this.focusMessage();
-    } catch (error) {
-      this.say(error.message, true);
-    }
+    const told = await this.told(call("POST", "drill", { tier, fault, page: this.id }));
+    if (!told) return;
+    this.showDrill(told);
+    this.closeDrawers(); // on a phone one covers the place to ask
+    this.focusMessage();
   }
 
   // ---- conversations
 
   erased(all) {
+    this.talk.forget();
     this.talk.new();
     if (all) {
       this.choices.forget();
@@ -108,8 +116,9 @@ class Page {
     if (this.isConnected === is) return;
     const returned = is && this.isConnected === false;
     this.isConnected = is;
-    if (!is) this.say("The server does not answer. This page goes on trying.", true, true);
-    else if (returned) {
+    this.status.away(!is);
+    this.lasts(is ? "" : `${AWAY} This page goes on trying.`);
+    if (returned) {
       this.say("The server is back.");
       this.talk.serverIsBack();
     }
@@ -119,25 +128,69 @@ class Page {
     if (!this.talk.asking) this.showDrill();
   }
 
-  say(text, isBad = false, stays = false) {
-    const banner = $("gw-banner");
-    banner.className = isBad ? "gw-bad" : "";
-    banner.textContent = text;
-    banner.hidden = false;
+  // A line that passes; it never takes the place of one that lasts.
+  say(text, isBad = false) {
+    if (text === AWAY && this.isConnected === false) return; // the line that lasts says so
     clearTimeout(this.saying);
-    if (!stays) this.saying = setTimeout(() => (banner.hidden = true), 6000);
+    this.line("passes", text, isBad);
+    this.saying = setTimeout(() => this.line("passes", ""), 6000);
+  }
+
+  // Until it is taken back, with an empty text.
+  lasts(text) {
+    this.line("lasts", text, true);
+  }
+
+  // What can be done about that which has just happened, or what must not be missed: until it is dismissed or the next
+  // thing happens; `null` takes it back.
+  offer(text, label, act) {
+    if (!text) return this.line("offers", "");
+    const more = [];
+    if (label) {
+      const button = element("button", "gw-button gw-small", label);
+      button.type = "button";
+      button.addEventListener("click", act);
+      more.push(button);
+    }
+    const closer = element("button", "gw-tool", "✕");
+    closer.type = "button";
+    closer.setAttribute("aria-label", "Dismiss");
+    closer.addEventListener("click", () => this.line("offers", ""));
+    this.line("offers", text, !label, ...more, closer);
+  }
+
+  line(kind, text, isBad = false, ...more) {
+    const banner = $("gw-banner");
+    banner.querySelector(`[data-kind=${kind}]`)?.remove();
+    if (text) {
+      const line = element("p", isBad ? "gw-bad" : "", text);
+      line.dataset.kind = kind;
+      line.append(...more);
+      banner.append(line);
+    }
+    banner.hidden = !banner.firstChild;
+    banner.className = banner.querySelector(".gw-bad") ? "gw-bad" : "";
+  }
+
+  // What the server tells, or `null` after saying why it does not.
+  async told(work) {
+    try {
+      return (await work) ?? true;
+    } catch (error) {
+      this.say(error.message, true);
+      return null;
+    }
   }
 
   async showDrill(told) {
-    const { waiting } = told || (await call("GET", "drill").catch(() => ({ waiting: null })));
+    const { waiting } = told || (await call("GET", `drill?page=${this.id}`).catch(() => ({ waiting: null })));
     const note = $("gw-drill-note");
     note.hidden = !waiting;
     document.body.classList.toggle("gw-drilling", Boolean(waiting));
     if (!waiting) return;
     const end = element("button", "gw-button gw-small", "End the drill");
     end.addEventListener("click", async () => {
-      await call("DELETE", "drill");
-      this.showDrill();
+      if (await this.told(call("DELETE", `drill?page=${this.id}`))) this.showDrill();
     });
     note.replaceChildren(element("strong", "", "Drill"), ` The next question meets this: ${waiting}. `, end);
   }
@@ -161,8 +214,10 @@ class Page {
     });
   }
 
+  // Whatever was written since stays too.
   giveBack(text) {
-    if (!this.input.value) this.write(text);
+    const since = this.input.value;
+    this.write(since && since !== text ? `${text}\n${since}` : text);
   }
 
   write(text) {
@@ -209,7 +264,12 @@ class Page {
   }
 
   toggleLocal() {
-    document.querySelector("#gw-local input")?.click();
+    const box = document.querySelector("#gw-local input");
+    if (box?.disabled) this.say(this.choices.why);
+    else {
+      this.choices.round += 1; // by hand
+      box?.click();
+    }
   }
 
   toggleTheme() {
@@ -239,6 +299,15 @@ class Page {
     this.drawer("left", false);
     this.drawer("right", false);
   }
+}
+
+// A word of this tab alone: put away only while the page is not there, for a copy of a tab copies what it remembers.
+function ownId() {
+  const id = sessionStorage.getItem(ID) || [...crypto.getRandomValues(new Uint8Array(8))].map((n) => n.toString(16).padStart(2, "0")).join("");
+  sessionStorage.removeItem(ID);
+  addEventListener("pagehide", () => sessionStorage.setItem(ID, id));
+  addEventListener("pageshow", () => sessionStorage.removeItem(ID));
+  return id;
 }
 
 // Gradio draws the page after this script has loaded.

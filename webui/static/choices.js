@@ -8,22 +8,36 @@ const KEY = "gateway.choices";
 const NONE = { tier: "", model: "", local_only: false, system: "", temperature: "" };
 const WARMTH = { 0: "precise", 0.7: "balanced", 1.2: "inventive" };
 const PAUSE_MS = 300; // while somebody types
+const HOLDS = 8;
+const HOLD_MS = 100;
+const CLOUDS = new Set(["copilot", "cloud"]);
+
+// What goes together; else what stays on this laptop wins. A model without a tier would be asked of whoever comes first.
+function agreeing(now) {
+  const tier = now.local_only && CLOUDS.has(now.tier) ? "" : now.tier;
+  return { ...now, tier, model: tier ? now.model : "" };
+}
 
 export class Choices {
   constructor(page) {
     this.page = page;
+    this.round = 0;
     this.shown = new WeakSet();
     const kept = JSON.parse(sessionStorage.getItem(KEY) || "{}");
     this.owner = kept.owner || null; // the conversation for which this tab remembers them
-    this.now = { ...NONE, ...kept.now };
+    this.now = agreeing({ ...NONE, ...kept.now });
     this.select = document.getElementById("gw-model");
-    this.select.addEventListener("change", () => this.choose("model", this.select.value));
+    this.offered = [];
+    this.select.addEventListener("change", () => this.chooseModel(this.select.value));
     document.getElementById("gw-unchoose").addEventListener("click", () => {
       this.take(NONE);
       this.page.focusMessage();
     });
+    const right = document.getElementById("gw-right");
+    const byHand = () => this.isSetting || (this.round += 1);
+    for (const kind of ["pointerdown", "keydown", "focusin", "input"]) right.addEventListener(kind, byHand, true);
     // Gradio makes the controls of a drawer when it is opened.
-    new MutationObserver(() => this.show()).observe(document.getElementById("gw-right"), { childList: true, subtree: true });
+    new MutationObserver(() => this.show()).observe(right, { childList: true, subtree: true });
     this.show();
     this.tell();
   }
@@ -43,12 +57,25 @@ export class Choices {
   choose(name, value) {
     if (this.now[name] === value) return;
     this.now[name] = value;
+    if (name === "tier" && !this.isOffered(value, this.now.model)) this.now.model = ""; // it was another one's
     this.keep();
+    this.models();
+    this.bar();
+  }
+
+  // A model is asked of the tier that offers it, and of nobody else: one on this laptop never leaves it.
+  chooseModel(value) {
+    const at = value.indexOf("/");
+    this.take({ ...this.now, ...(value ? { tier: value.slice(0, at), model: value.slice(at + 1) } : { model: "" }) });
+  }
+
+  isOffered(tier, model) {
+    return this.offered.some((group) => group.tier === tier && group.names.includes(model));
   }
 
   take(values) {
-    this.now = { ...NONE, ...values };
-    this.shown = new WeakSet();
+    this.now = agreeing({ ...NONE, ...values });
+    this.anew();
     this.show();
     this.keep();
   }
@@ -59,8 +86,8 @@ export class Choices {
     this.owner = chat;
     if (!told) return this.remember(); // it never had any: those shown stay
     const words = Object.entries(told).map(([name, value]) => [name, value === null ? "" : name === "temperature" ? String(value) : value]);
-    this.now = { ...NONE, ...Object.fromEntries(words) };
-    this.shown = new WeakSet();
+    this.now = agreeing({ ...NONE, ...Object.fromEntries(words) });
+    this.anew();
     this.show();
     this.remember();
   }
@@ -91,16 +118,23 @@ export class Choices {
 
   // Put the values into the controls that do not show them yet.
   show() {
-    const fresh = (path, set) => {
+    const fresh = (path, put) => {
+      const set = (control) => {
+        this.isSetting = true;
+        put(control);
+        this.isSetting = false;
+      };
       const control = document.querySelector(path);
       if (!control || this.shown.has(control)) return;
       this.shown.add(control);
       set(control);
+      this.hold(() => set(control), HOLDS);
     };
     const radio = (value) => (group) => {
       const wanted = [...group.querySelectorAll("input")].find((input) => input.value === value);
       if (wanted && !wanted.checked) wanted.click();
     };
+    this.bar(true);
     fresh("#gw-tier", radio(this.now.tier));
     fresh("#gw-temperature", radio(this.now.temperature));
     fresh("#gw-local input", (box) => box.checked !== this.now.local_only && box.click());
@@ -110,19 +144,62 @@ export class Choices {
       box.dispatchEvent(new Event("input", { bubbles: true }));
     });
     this.models();
+    this.bar();
   }
 
-  // `names`: what the tiers offer now; the chosen one stays, even while nobody offers it.
-  models(names = this.names || []) {
-    this.names = names;
-    const chosen = this.now.model;
-    const wanted = JSON.stringify([names, chosen]);
+  // Gradio may yet put its own first value into a control that it has just made; until somebody touches one.
+  hold(set, times, round = this.round) {
+    if (!times) return;
+    setTimeout(() => {
+      if (round !== this.round) return;
+      this.bar(true);
+      set();
+      this.bar();
+      this.hold(set, times - 1, round);
+    }, HOLD_MS);
+  }
+
+  // Other values are shown from now on.
+  anew() {
+    this.round += 1;
+    this.shown = new WeakSet();
+  }
+
+  // `offered`: the models of each tier, as `{ tier, names }`; the chosen one stays, even while nobody offers it.
+  models(offered = this.offered) {
+    this.offered = offered;
+    const { tier, model, local_only } = this.now;
+    const wanted = JSON.stringify([offered, tier, model, local_only]);
     if (this.select.dataset.names === wanted) return;
     this.select.dataset.names = wanted;
-    const options = names.map((name) => new Option(name, name));
-    if (chosen && !names.includes(chosen)) options.push(new Option(`${chosen} (not offered now)`, chosen));
-    this.select.replaceChildren(new Option("as the tier is set", ""), ...options);
-    this.select.value = chosen;
+    const groups = offered.map((group) => {
+      const made = document.createElement("optgroup");
+      made.label = nameOf(group.tier);
+      made.disabled = local_only && group.tier !== "local";
+      made.append(...group.names.map((name) => new Option(name, `${group.tier}/${name}`)));
+      return made;
+    });
+    if (model && !this.isOffered(tier, model)) groups.push(new Option(`${model} (not offered now)`, `${tier}/${model}`));
+    this.select.replaceChildren(new Option("as the tier is set", ""), ...groups);
+    this.select.value = model ? `${tier}/${model}` : "";
+  }
+
+  // Why one of the two cannot be chosen while the other is: together they would leave nobody to ask.
+  get why() {
+    const { tier, local_only } = this.now;
+    if (local_only) return "Staying local: Copilot and cloud are not asked.";
+    return CLOUDS.has(tier) ? `Only ${nameOf(tier)} is asked: to stay local, choose “first that can” or “local” first.` : "";
+  }
+
+  // `isFree`: for the moment in which they are set, none is barred.
+  bar(isFree = false) {
+    const { tier, local_only } = this.now;
+    const isBarred = (input) => !isFree && local_only && CLOUDS.has(input.value);
+    for (const input of document.querySelectorAll("#gw-tier input")) input.disabled = isBarred(input);
+    const box = document.querySelector("#gw-local input");
+    if (box) box.disabled = !isFree && CLOUDS.has(tier);
+    const words = document.getElementById("gw-barred");
+    if (words.textContent !== this.why) words.textContent = this.why;
   }
 
   // One line above the place to write, so that nobody asks with settings that a drawer hides.

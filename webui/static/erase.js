@@ -36,13 +36,13 @@ export class Eraser {
 
   async act(method, path, body) {
     this.dialog.close();
-    this.page.talk.stop();
+    this.page.talk.stopAll();
     try {
       const told = await call(method, path, body);
       const all = path === "erase";
       this.page.tabs.tell("erased", all);
       this.page.erased(all);
-      if (told?.left.length) this.page.say(`Not everything could be removed: ${told.left.join("; ")}`, true, true);
+      if (told?.left.length) this.page.offer(`Not everything could be removed: ${told.left.join("; ")}`);
     } catch (error) {
       this.page.say(error.message, true);
     }

@@ -56,7 +56,7 @@ export class Files {
   }
 
   async read(files) {
-    const chat = await this.page.talk.ensure();
+    const { id: chat } = await this.page.talk.ensure();
     const queue = files.map((file) => [file, this.waiting(file)]);
     const worker = async () => {
       for (let next = queue.shift(); next; next = queue.shift()) await this.load(chat, ...next);
@@ -86,6 +86,7 @@ export class Files {
       if (this.page.talk.chat === chat) item.replaceWith(this.item(told));
     } catch (error) {
       item.remove();
+      if (this.page.talk.chat !== chat) return this.page.say(error.message, true);
       this.list.prepend(this.refused(error.message)); // before those that went well: it must be seen
     }
   }
@@ -98,7 +99,7 @@ export class Files {
       try {
         await call("DELETE", `chats/${this.page.talk.chat}/documents/${told.id}`);
       } catch (error) {
-        if (error.status !== 404) throw error;
+        if (error.status !== 404) return this.page.say(error.message, true);
       }
       item.remove();
     });

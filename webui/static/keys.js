@@ -39,7 +39,7 @@ export class Keys {
     const isWriting = event.target.closest?.("input:not([type=checkbox]):not([type=radio]), textarea, select") != null;
     const letter = event.code?.startsWith("Key") ? event.code.slice(3) : event.key;
     const name = event.altKey ? `Alt+${letter}` : event.key;
-    if (name === "Enter" || this.dialog.open) return;
+    if (name === "Enter" || document.querySelector("dialog[open]")) return; // a dialog takes the keys
     if (!event.altKey && name !== "Escape" && isWriting) return;
     if (!this.switch.checked && name !== "Escape") return;
     const entry = this.table.find(([keys, , act]) => keys === name && act);

@@ -10,11 +10,30 @@ export class Refused extends Error {
   }
 }
 
+export const AWAY = "The server does not answer.";
+
+// Nothing came back, or it ended early.
+export class Unreachable extends Error {
+  constructor() {
+    super(AWAY);
+  }
+}
+
 async function refusal(reply) {
+  const words = `The server answered with error ${reply.status}.`;
   try {
-    return new Refused(reply.status, (await reply.json()).detail || reply.statusText);
+    return new Refused(reply.status, (await reply.json()).detail || words);
   } catch {
-    return new Refused(reply.status, reply.statusText || `error ${reply.status}`);
+    return new Refused(reply.status, words);
+  }
+}
+
+// Browsers word it each in their own way ("Failed to fetch"), none for people.
+async function reached(work) {
+  try {
+    return await work;
+  } catch (error) {
+    throw error instanceof TypeError ? new Unreachable() : error;
   }
 }
 
@@ -24,24 +43,20 @@ export async function call(method, path, body) {
     options.headers["content-type"] = "application/json";
     options.body = JSON.stringify(body);
   }
-  const reply = await fetch(at(path), options);
+  const reply = await reached(fetch(at(path), options));
   if (!reply.ok) throw await refusal(reply);
-  return reply.status === 204 ? null : reply.json();
+  return reply.status === 204 ? null : reached(reply.json());
 }
 
 // Calls `hear(name, value)` for each event of the answer; returns when it has ended well.
 export async function events(path, body, signal, hear) {
-  const reply = await fetch(at(path), {
-    method: "POST",
-    headers: { "content-type": "application/json" },
-    body: JSON.stringify(body),
-    signal,
-  });
+  const headers = { "content-type": "application/json" };
+  const reply = await reached(fetch(at(path), { method: "POST", headers, body: JSON.stringify(body), signal }));
   if (!reply.ok) throw await refusal(reply);
   const reader = reply.body.pipeThrough(new TextDecoderStream()).getReader();
   let rest = "";
   for (;;) {
-    const { value, done } = await reader.read();
+    const { value, done } = await reached(reader.read());
     if (done) return;
     const parts = (rest + value).split("\n\n");
     rest = parts.pop();
@@ -59,7 +74,7 @@ export function send(path, file, progress) {
     request.open("POST", at(path));
     request.setRequestHeader("content-type", "application/octet-stream");
     request.upload.onprogress = (event) => event.total && progress(event.loaded / event.total);
-    request.onerror = () => reject(new Refused(0, `${file.name}: the server did not answer`));
+    request.onerror = () => reject(new Refused(0, `${file.name}: the server does not answer`));
     request.onload = () => {
       let told = {};
       try {

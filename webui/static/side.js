@@ -3,6 +3,8 @@
 import { element } from "./markdown.js";
 import { at, call } from "./net.js";
 
+const $ = (id) => document.getElementById(id);
+
 export class ChatList {
   constructor(page) {
     this.page = page;
@@ -21,7 +23,8 @@ export class ChatList {
       open.open = false;
       open.querySelector("summary").focus();
     });
-    document.getElementById("gw-new").addEventListener("click", () => page.talk.new());
+    $("gw-new").addEventListener("click", () => page.talk.new());
+    $("gw-delete").addEventListener("click", () => this.delete());
   }
 
   async refresh() {
@@ -31,12 +34,12 @@ export class ChatList {
     const chats = await call("GET", `chats?q=${encodeURIComponent(query)}`).catch(() => null);
     if (!chats) return; // the page says when the server does not answer
     if (open && open === talk.chat && !query) talk.compare(chats);
-    const shown = chats.filter((chat) => chat.turns || chat.id === this.page.talk.chat);
+    const shown = chats.filter((chat) => chat.turns || chat.documents || chat.id === this.page.talk.chat);
     // An answer that ends meanwhile must not close the menu, or the name, under the user's hands.
     this.isStale = this.list.querySelector("details[open], .gw-rename") !== null;
     if (this.isStale) return;
     this.list.replaceChildren(...shown.map((chat) => this.item(chat)));
-    const none = document.getElementById("gw-no-chats");
+    const none = $("gw-no-chats");
     none.hidden = shown.length > 0;
     none.textContent = query ? "Nothing found." : "Your conversations are kept here, on this laptop.";
   }
@@ -47,23 +50,25 @@ export class ChatList {
     const open = element("button", "gw-open");
     open.type = "button";
     open.append(element("span", "gw-title", chat.title));
-    open.append(element("span", "gw-quiet", chat.hit || when(chat.updated)));
+    if (chat.answering || this.page.talk.running.has(chat.id)) open.append(element("span", "gw-answering", "answering …"));
+    else open.append(element("span", "gw-quiet", chat.hit || when(chat.updated)));
     if (isOpen) open.setAttribute("aria-current", "true");
     open.addEventListener("click", () => this.page.talk.open(chat.id));
     const more = element("details", "gw-more");
     const handle = element("summary", "", "⋯");
     handle.setAttribute("aria-label", `More for ${chat.title}`);
     const menu = element("div", "gw-menu");
-    const entry = (label, act) => {
-      const button = element("button", "", label);
+    const entry = (label, kind, act) => {
+      const button = element("button", kind, label);
       button.type = "button";
       button.addEventListener("click", () => {
         more.open = false;
+        handle.focus(); // where a dialog gives it back to
         act();
       });
       menu.append(button);
     };
-    entry("Rename", () => this.rename(item, chat));
+    entry("Rename", "", () => this.rename(item, chat));
     for (const [ending, label] of [["md", "Markdown"], ["json", "JSON"], ["ipynb", "Notebook"]]) {
       const link = element("a", "", `Export as ${label}`);
       link.href = at(`chats/${chat.id}/export/${ending}`);
@@ -71,7 +76,7 @@ export class ChatList {
       link.addEventListener("click", () => (more.open = false));
       menu.append(link);
     }
-    entry("Delete", () => this.remove(chat));
+    entry("Delete …", "gw-danger", () => this.ask(chat));
     more.addEventListener("toggle", () => {
       if (!more.open && this.isStale) this.refresh();
       if (more.open) for (const other of this.list.querySelectorAll("details[open]")) if (other !== more) other.open = false;
@@ -91,7 +96,7 @@ export class ChatList {
     const end = async (save) => {
       if (isOver) return;
       isOver = true;
-      if (save && box.value.trim()) await call("PATCH", `chats/${chat.id}`, { title: box.value });
+      if (save && box.value.trim()) await this.page.told(call("PATCH", `chats/${chat.id}`, { title: box.value }));
       box.remove();
       this.page.chatsChanged();
     };
@@ -103,9 +108,19 @@ export class ChatList {
     box.addEventListener("blur", () => end(true));
   }
 
-  async remove(chat) {
-    if (!confirm(`Delete “${chat.title}” with its documents?`)) return;
-    await call("DELETE", `chats/${chat.id}`);
+  ask(chat) {
+    this.leaving = chat;
+    $("gw-deleting-words").textContent = `“${chat.title}” goes for good, with its documents.`;
+    $("gw-deleting").showModal();
+  }
+
+  async delete() {
+    const chat = this.leaving;
+    $("gw-deleting").close();
+    $("gw-deleting-words").textContent = "";
+    this.page.talk.forget(chat.id);
+    if (!(await this.page.told(call("DELETE", `chats/${chat.id}`)))) return;
+    $("gw-new").focus();
     if (chat.id === this.page.talk.chat) this.page.talk.new();
     this.page.chatsChanged();
   }

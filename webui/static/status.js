@@ -9,6 +9,7 @@ const NETWORK = {
   offline: ["gw-bad", "Offline: only this laptop answers"],
   portal: ["gw-bad", "A login page is in the way: open any page in the browser and sign in"],
 };
+const UNKNOWN = ["gw-quiet", "Unknown: the server does not answer"];
 const SLOW_MS = 4000;
 
 export class StatusPanel {
@@ -16,24 +17,32 @@ export class StatusPanel {
     this.page = page;
     this.status = null;
     this.heard = 0;
+    this.isAway = false; // the server does not answer: nothing is known of anybody
     this.tiers = document.getElementById("gw-tiers");
     document.getElementById("gw-reset").addEventListener("click", () => this.reset());
     setInterval(() => this.count(), 1000);
   }
 
   async reset() {
-    try {
-      await call("POST", "../admin/reset");
-      this.page.say("Every tier is tried again.");
-    } catch (error) {
-      this.page.say(error.message, true);
-    }
+    if (await this.page.told(call("POST", "../admin/reset"))) this.page.say("Every tier is tried again.");
+  }
+
+  away(is) {
+    if (this.isAway === is) return;
+    this.isAway = is;
+    if (this.status) this.draw();
   }
 
   show(status) {
     this.status = status;
     this.heard = status.heard;
-    const [kind, words] = NETWORK[status.connectivity] || ["gw-quiet", status.connectivity];
+    this.draw();
+    this.page.statusChanged();
+  }
+
+  draw() {
+    const { status } = this;
+    const [kind, words] = this.isAway ? UNKNOWN : NETWORK[status.connectivity] || ["gw-quiet", status.connectivity];
     document.getElementById("gw-network").replaceChildren(element("p", kind, words));
     const rungs = status.tiers.filter((tier, n) => !this.isHidden(tier, n));
     const isMissing = (tier) => tier.backend === "local" && tier.mode !== "extractive" && !tier.available && tier.circuit.state === "closed";
@@ -45,7 +54,6 @@ export class StatusPanel {
     this.lights(rungs);
     this.models(rungs);
     this.count();
-    this.page.statusChanged();
   }
 
   // A rung that was never set up stands back when another of the same tier is there.
@@ -55,6 +63,7 @@ export class StatusPanel {
   }
 
   light(tier) {
+    if (this.isAway) return ["gw-off", "unknown"];
     if (tier.mode === "extractive") return ["gw-half", "quotes your files"];
     if (tier.available) return ["gw-on", "ready"];
     const isCutOff = this.status.connectivity !== "online" && tier.backend !== "local";
@@ -75,6 +84,7 @@ export class StatusPanel {
     );
     item.append(head);
     if (tier.model) item.append(element("div", "gw-model", tier.model));
+    if (this.isAway) return item;
     if (tier.why_not && !tier.available && tier.mode !== "extractive") item.append(element("p", "gw-reason", tier.why_not.replaceAll("_", " ")));
     if (tier.circuit.reopens_in != null) {
       const left = element("p", "gw-countdown");
@@ -102,13 +112,19 @@ export class StatusPanel {
       return chip;
     });
     const network = this.status.connectivity;
-    if (network !== "online") made.unshift(element("span", "gw-chip gw-bad", network === "portal" ? "login page" : network));
+    if (network !== "online" && !this.isAway) made.unshift(element("span", "gw-chip gw-bad", network === "portal" ? "login page" : network));
     document.getElementById("gw-lights").replaceChildren(...made);
   }
 
   models(rungs) {
-    const names = rungs.filter((tier) => tier.available).flatMap((tier) => [tier.model, ...tier.models]);
-    this.page.choices.models([...new Set(names)].filter(Boolean));
+    const groups = new Map();
+    for (const { backend, available, model, models } of rungs) {
+      if (!available) continue;
+      const names = groups.get(backend) || groups.set(backend, new Set()).get(backend);
+      for (const name of [model, ...models]) if (name) names.add(name);
+    }
+    const offered = [...groups].map(([tier, names]) => ({ tier, names: [...names] }));
+    this.page.choices.models(offered.filter(({ names }) => names.length));
   }
 
   count() {

@@ -418,6 +418,22 @@ def test_f67_a_listener_that_raises_does_not_reach_the_request(caplog):
 
 
 @in_virtual_time
+async def test_observers_hear_who_is_asked_and_who_thinks_while_nothing_is_written():
+    telemetry, silent = Telemetry(lambda: 0.0), Chunk()
+    tiers = ladder([silent, BROKEN], cloud=([silent, silent, silent, "ok", silent],))
+    await read(router(*tiers, telemetry=telemetry))
+
+    heard = [h for h in telemetry.recent() if h.kind in ("asking", "thinking", "attempt")]
+    assert [(h.kind, h.facts["id"], h.facts["backend"]) for h in heard] == [
+        ("asking", "ans_1", "copilot"),
+        ("attempt", "ans_1", "copilot"),
+        ("asking", "ans_1", "cloud"),
+        ("thinking", "ans_1", "cloud"),
+        ("attempt", "ans_1", "cloud"),
+    ]
+
+
+@in_virtual_time
 async def test_f71_a_reset_while_the_probe_is_out_closes_and_ignores_it():
     from gateway_core.circuit import reset
 
