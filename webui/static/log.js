@@ -1,5 +1,6 @@
 // The conversation on the screen: turns, the answer while it grows, and what stands under it.
 
+import { Formulas } from "./formulas.js";
 import { copyButton, element, fill } from "./markdown.js";
 
 const MARK = 0xe000; // first of the characters that stand for a seam
@@ -14,7 +15,7 @@ export function seconds(ms) {
 
 export class Log {
   constructor(actions) {
-    this.actions = actions;
+    this.actions = { ...actions, formulas: new Formulas() };
     this.root = document.getElementById("gw-log");
     this.scroller = document.getElementById("gw-scroll");
     this.down = document.getElementById("gw-down");
@@ -111,7 +112,9 @@ class TurnView {
       text = chars.join("");
     }
     const sources = new Set((this.turn.about?.sources || []).map((source) => source.n));
-    fill(this.text, text, marks, (whole, numbers) => this.citation(whole, numbers, sources));
+    // While it grows, formulas stay as they are written.
+    const formula = this.turn.about ? this.actions.formulas.of : null;
+    fill(this.text, text, marks, (whole, numbers) => this.citation(whole, numbers, sources), formula);
   }
 
   // While the answer grows: no more often than it can be drawn.
