@@ -1,5 +1,6 @@
 // The open conversation: asking in it, and what is kept of it on the server. The address remembers which it is.
 
+import { seamWords } from "./log.js";
 import { element } from "./markdown.js";
 import { Refused, call, events } from "./net.js";
 
@@ -40,6 +41,7 @@ export class Talk {
     try {
       const chat = await this.ensure();
       asking.signal.throwIfAborted();
+      this.page.sources.clear();
       this.log.cut(keep ?? this.log.turns.length);
       keep = this.log.turns.length;
       this.log.add({ role: "user", text });
@@ -83,10 +85,11 @@ export class Talk {
         else (view.seams ||= []).push(told);
         view.turn = { ...turn, text: turn.text };
         view.text._blocks = [];
-        if (told.action !== "restart") view.foot.replaceChildren(element("p", "gw-seam-line", `⇄ ${told.from} broke off; ${told.to} goes on`));
+        if (told.action !== "restart") view.foot.replaceChildren(element("p", "gw-seam-line", `⇄ ${seamWords(told)}`));
         break;
       case "turn":
         view.settle(told);
+        this.page.sources.offer(view);
         this.log.scroll();
         break;
     }
@@ -160,7 +163,7 @@ export class Talk {
     if (location.hash) history.pushState(null, "", location.pathname + location.search);
     this.log.show([]);
     this.page.files.show([]);
-    document.getElementById("gw-sources").hidden = true;
+    this.page.sources.clear();
     this.page.chats.refresh();
     this.page.closeDrawers();
     this.page.focusMessage();
@@ -172,7 +175,6 @@ export class Talk {
     if (!id) return this.new();
     if (await this.load(id)) {
       if (push) history.pushState(null, "", `#chat=${id}`);
-      document.getElementById("gw-sources").hidden = true;
       this.page.closeDrawers();
       this.page.focusMessage();
     }
@@ -189,8 +191,10 @@ export class Talk {
       const told = await call("GET", `chats/${id}`);
       this.chat = id;
       this.known({ turns: told.turns.length, updated: told.updated });
+      this.page.files.show(told.documents); // first: what it says of a file is not said again
       this.log.show(told.turns);
-      this.page.files.show(told.documents);
+      this.page.sources.clear();
+      this.page.sources.offer(this.log.turns.at(-1));
       this.page.choices.open(id, told.choices);
       return true;
     } catch (error) {
