@@ -68,7 +68,7 @@ _LOG = """
     <p class="gw-quiet">Drop files anywhere to ask about them. They are read on this laptop.</p>
     <ul id="gw-examples" aria-label="Examples">
       <li><button type="button" class="gw-button">Explain what a circuit breaker in software does</button></li>
-      <li><button type="button" class="gw-button">Write a regular expression for dates like 2026-03-01</button></li>
+      <li><button type="button" class="gw-button">Write a regular expression for ISO dates</button></li>
       <li><button type="button" class="gw-button">Sum up the file I dropped, and cite the places</button></li>
     </ul>
   </div>

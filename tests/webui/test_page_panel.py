@@ -100,7 +100,9 @@ async def test_first_words_are_drawn_where_their_time_is_also_of_questions_asked
         await page.tab.evaluate(
             """() => {
               const points = [{ ago: 1800, ms: 100 }, { ago: 0, ms: 400 }];
-              fetch = async () => new Response(JSON.stringify({ copilot: points }));
+              const told = () => new Response(JSON.stringify({ copilot: points }));
+              const real = fetch;
+              fetch = async (to, ...more) => (/speeds/.test(to) ? told() : real(to, ...more));
               return gateway.status.speeds();
             }"""
         )
@@ -133,7 +135,9 @@ async def test_a_long_list_leaves_the_rest_in_sight(stage):
         chats = [{"id": f"{n:016x}", "title": f"Talk {n}", "updated": 0, "turns": 2} for n in range(40)]
         await page.tab.evaluate(
             """(chats) => {
-              fetch = async () => new Response(JSON.stringify(chats));
+              const real = fetch;
+              const told = () => new Response(JSON.stringify(chats));
+              fetch = async (to, ...more) => (/chats\\?q=/.test(to) ? told() : real(to, ...more));
               return gateway.chats.refresh();
             }""",
             chats,
@@ -191,7 +195,11 @@ async def test_a_phone_names_the_tiers_and_lays_a_shade_under_what_it_opens(stag
         await page.attach(("pump.txt", PUMP))
         await page.ask("How often?")
         assert (await page.answer.get_by_role("button", name="Source 1").bounding_box())["height"] >= 24
+        await page.answer.get_by_role("button", name="Source 1").tap()
+        await expect(page.tab.locator(".gw-card")).to_be_in_viewport()
+        await page.tab.touchscreen.tap(20, 400)
         await page.tab.locator("#gw-lights").get_by_text("Copilot").click()
+        await page.tab.get_by_role("tab", name="Tiers").click()
         await expect(page.tab.get_by_role("button", name="Try every tier again")).to_be_in_viewport()
         shade = await page.tab.evaluate(
             "getComputedStyle(document.getElementById('gw-middle'), '::after').backgroundColor"

@@ -58,7 +58,8 @@ class Page {
     for (const example of document.querySelectorAll("#gw-examples button")) {
       example.addEventListener("click", () => this.write(example.textContent));
     }
-    $("gw-middle").addEventListener("click", () => PHONE.matches && this.closeDrawers());
+    // Before what was tapped acts: a citation opens one.
+    $("gw-middle").addEventListener("click", () => PHONE.matches && this.closeDrawers(), true);
     addEventListener("visibilitychange", () => document.hidden || this.chats.refresh());
     this.busy(false);
     this.chats.refresh();

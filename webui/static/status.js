@@ -136,10 +136,9 @@ export class StatusPanel {
     const found = await call("GET", "speeds").catch(() => null);
     if (!found) return;
     const all = Object.values(found).flat();
-    const top = Math.max(1, ...all.map((point) => point.ms));
-    const wanted = Object.entries(found).map(([backend, points]) => plot(backend, points, top, Date.now()));
+    const plots = Object.entries(found).map(([backend, points]) => plot(backend, points, Date.now()));
     document.getElementById("gw-speeds").hidden = !all.length;
-    if (all.length) document.getElementById("gw-plots").replaceChildren(element("p", "gw-top gw-quiet", `up to ${seconds(top)}`), ...wanted, axis());
+    if (all.length) document.getElementById("gw-plots").replaceChildren(...plots, axis());
   }
 
   // Answers come with changes of the status, and in bursts.
@@ -184,7 +183,7 @@ function ways(missing, isOpen) {
 }
 
 // One tier's answers of the last hour, each where its time is, as high as its first word was late.
-function plot(backend, points, top, heard) {
+function plot(backend, points, heard) {
   const row = element("div", "gw-plot");
   const field = element("div", "gw-bars");
   const soonest = Math.min(...points.map((point) => point.ms));
@@ -199,11 +198,13 @@ function plot(backend, points, top, heard) {
   for (const point of points) {
     const bar = element("span", point.ms > SLOW_MS ? "gw-slow" : "");
     bar.style.left = `${100 * (1 - Math.min(1, point.ago / HOUR_S))}%`;
-    bar.style.height = `${Math.max(8, (100 * point.ms) / top)}%`;
+    bar.style.height = `${Math.max(8, (100 * point.ms) / Math.max(1, latest))}%`;
     bar.title = `${new Date(heard - point.ago * 1000).toLocaleTimeString()}: ${seconds(point.ms)}`;
     field.append(bar);
   }
-  row.append(element("span", "", nameOf(backend)), field, element("span", "gw-quiet", seconds(last.ms)));
+  const values = element("div", "gw-values");
+  values.append(element("span", "", `max ${seconds(latest)}`), element("span", "", `last ${seconds(last.ms)}`));
+  row.append(element("span", "", nameOf(backend)), field, values);
   return row;
 }
 
@@ -211,7 +212,7 @@ function axis() {
   const row = element("div", "gw-plot gw-axis");
   const times = element("div", "gw-times");
   times.append(element("span", "", "−60 min"), element("span", "", "−30"), element("span", "", "now"));
-  row.append(element("span"), times, element("span", "", "last"));
+  row.append(element("span"), times);
   row.setAttribute("aria-hidden", "true");
   return row;
 }
