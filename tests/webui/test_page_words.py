@@ -65,6 +65,7 @@ async def test_formulas_are_found_and_prices_and_code_are_none(stage):
         for text, sources in [
             (r"\(E=mc^2\) and \[a\,b\]", [r"\(E=mc^2\)", r"\[a\,b\]"]),
             ("$$x$$ and $a_1*b_1*c$", ["$$x$$", "$a_1*b_1*c$"]),
+            (r"So \[a \\[2pt] b\] and \(c", [r"\[a \\[2pt] b\]"]),
             ("The $n$th of $x$.", ["$n$", "$x$"]),
             ("$5 and $6, US$7 to $8-$9", []),
             ("\\$x and \\$y", []),
@@ -115,3 +116,18 @@ async def test_nothing_acts_through_a_formula(stage):
         await expect(page.answer_text.locator("math")).to_have_count(2)
         assert await page.answer_text.locator("img, a, [href], [onerror]").count() == 0
         assert await page.tab.evaluate("window.hit") is None
+
+
+@pytest.mark.parametrize("part", ["$a", "\\(", "\\[", "$$ a", "**a ", "*a ", "![a](", "[a](((", "https://((("])
+async def test_what_never_closes_is_set_in_time(stage, part):
+    async with stage.page() as page:
+        took = await page.tab.evaluate(
+            """async (text) => {
+              const { fill } = await import("./page/markdown.js");
+              const begun = performance.now();
+              fill(document.createElement("div"), text);
+              return performance.now() - begun;
+            }""",
+            part * 3000,
+        )
+        assert took < 3000
