@@ -19,12 +19,14 @@ from .asking import Asker, ChatBusy, ChatWentOn, Choices, Question
 from .chats import Chat, ChatStore, NoSuchChat
 from .drill import TIERS, DrillRoom
 from .exports import EXPORTS, file_name
+from .formulas import MOST_AT_ONCE, trees
 from .speeds import Speeds
 from .streams import EventStream
 from .traces import Traces
 
 MOST_FILE_BYTES = 25 * 1024 * 1024
 MOST_BODY_BYTES = 8_000_000
+MOST_FORMULAS_BYTES = 2_000_000
 MOST_DOCUMENTS = 100
 _READ_AT_A_TIME = 2
 
@@ -54,6 +56,13 @@ class Keep(BaseModel):
 class Seen(BaseModel):
     model_config = ConfigDict(extra="forbid")
     seen: int | None = Field(None, ge=0)
+
+
+class Formulas(BaseModel):
+    """Each the TeX between its dollars, and whether it stands alone on its line."""
+
+    model_config = ConfigDict(extra="forbid")
+    formulas: list[tuple[str, bool]] = Field(max_length=MOST_AT_ONCE)
 
 
 class Begin(BaseModel):
@@ -96,6 +105,7 @@ class PageApi:
             route("/drill", "POST", self.begin_drill),
             route("/drill", "DELETE", self.end_drill),
             route("/speeds", "GET", self.tell_speeds),
+            route("/math", "POST", self.draw_formulas),
             route("/erase", "GET", self.what_is_kept),
             route("/erase", "POST", self.erase_everything),
         ]
@@ -227,6 +237,12 @@ class PageApi:
 
     async def tell_speeds(self, request: Request) -> Response:
         return JSONResponse(self.speeds.last_hour())
+
+    # ---- formulas
+
+    async def draw_formulas(self, request: Request) -> Response:
+        asked = await _body(request, Formulas, MOST_FORMULAS_BYTES)
+        return JSONResponse(await run_in_threadpool(trees, asked.formulas))
 
     # ---- erasing
 

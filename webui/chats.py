@@ -28,7 +28,7 @@ UNTITLED = "New chat"
 TURNS_OF_AN_EXCHANGE = 2
 _ID = re.compile(r"[0-9a-f]{16}")
 _TURNS = "chat.json"
-_AROUND_A_HIT = 40
+_BEFORE_A_HIT, _AFTER_A_HIT = 12, 80
 
 Turn = dict[str, Any]
 
@@ -238,8 +238,11 @@ def _hit(chat: Chat, words: list[str]) -> str | None:
     for text, low in zip(texts[1:], folded[1:], strict=True):
         at = low.find(words[0])
         if at >= 0:
-            shown = text[max(0, at - _AROUND_A_HIT) : at + len(words[0]) + _AROUND_A_HIT]
-            return " ".join(shown.split())
+            begin = max(0, at - _BEFORE_A_HIT)
+            if begin:  # with a whole word
+                begin = next((n + 1 for n in range(begin, at) if text[n].isspace()), at)
+            shown = " ".join(text[begin : at + len(words[0]) + _AFTER_A_HIT].split())
+            return f"…{shown}" if begin else shown
     return ""
 
 

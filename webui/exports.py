@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 from .chats import Chat
+from .story import seam_in_words
 
 _TICKS = re.compile(r"`+")
 
@@ -72,7 +73,8 @@ def _cell(kind: str, source: str) -> dict[str, Any]:
 
 def _line_about(about: dict[str, Any]) -> str:
     who = " · ".join(str(about[key]) for key in ("backend", "model") if about.get(key))
-    return who + (f" · {about['why']}" if about.get("why") else "")
+    why = "; ".join(filter(None, (*map(seam_in_words, about.get("seams") or ()), about.get("why"))))
+    return who + (f" · {why}" if why else "")
 
 
 def _source(source: dict[str, Any]) -> str:

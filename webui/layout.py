@@ -6,8 +6,10 @@ ever reaches the browser as markup.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from functools import partial
+from html import escape
 from typing import Any
 
 import gradio as gr
@@ -15,6 +17,7 @@ import gradio as gr
 from gateway_core import DRILL_FAULTS
 
 from .drill import TIERS
+from .story import WORDS
 
 
 def _icon(path: str) -> str:
@@ -26,6 +29,7 @@ def _icon(path: str) -> str:
 
 
 _MENU = _icon('<path d="M4 7h16M4 12h16M4 17h16"/>')
+_PLUS = _icon('<path d="M12 5v14M5 12h14"/>')
 _LIGHT = _icon('<circle cx="12" cy="12" r="8"/><path d="M12 4a8 8 0 0 1 0 16z" fill="currentColor"/>')
 _PANEL = _icon('<path d="M4 6h16v12H4zM15 6v12"/>')
 _CLIP = _icon(
@@ -47,9 +51,9 @@ _HEADER = f"""
 <div id="gw-banner" role="alert" hidden></div>
 """
 
-_LEFT = """
+_LEFT = f"""
 <nav aria-label="Conversations">
-  <button type="button" class="gw-button gw-wide" id="gw-new">New chat</button>
+  <button type="button" class="gw-button gw-main gw-wide" id="gw-new">{_PLUS}New chat</button>
   <input type="search" id="gw-search" placeholder="Search conversations" aria-label="Search conversations">
   <ul id="gw-chats"></ul>
   <p id="gw-no-chats" class="gw-quiet" hidden></p>
@@ -64,6 +68,11 @@ _LOG = """
     <h2>Ask anything.</h2>
     <p>Copilot answers, else the cloud, else this laptop. You always see who did, and why.</p>
     <p class="gw-quiet">Drop files anywhere to ask about them. They are read on this laptop.</p>
+    <ul id="gw-examples" aria-label="Examples">
+      <li><button type="button" class="gw-button">Explain what a circuit breaker in software does</button></li>
+      <li><button type="button" class="gw-button">Write a regular expression for ISO dates</button></li>
+      <li><button type="button" class="gw-button">Sum up the file I dropped, and cite the places</button></li>
+    </ul>
   </div>
   <div id="gw-log" role="log" aria-live="polite" aria-label="Messages"></div>
 </div>
@@ -77,6 +86,14 @@ _LOG = """
 _ATTACH = f"""
 <button type="button" class="gw-icon" id="gw-attach" aria-label="Attach files">{_CLIP}</button>
 <input type="file" id="gw-files" multiple hidden aria-label="Files" tabindex="-1">
+"""
+
+_TABS = """
+<div role="tablist" aria-label="Side panel" id="gw-tabs">
+  <button type="button" role="tab" id="gw-tab-tiers" aria-selected="true" aria-controls="gw-tiers-pane">Tiers</button>
+  <button type="button" role="tab" id="gw-tab-sources" aria-selected="false" aria-controls="gw-sources"
+    tabindex="-1">Sources <span id="gw-sources-count"></span></button>
+</div>
 """
 
 _STATUS = """
@@ -103,13 +120,16 @@ _SPEEDS = """
 """
 
 _SOURCES = """
-<section aria-labelledby="gw-sources-title" id="gw-sources" hidden>
-  <h2 id="gw-sources-title">Sources of this answer</h2>
+<section role="tabpanel" aria-labelledby="gw-tab-sources" id="gw-sources" tabindex="0">
+  <h2 id="gw-sources-title" hidden>Sources for <span id="gw-sources-asked"></span></h2>
+  <p id="gw-sources-none" class="gw-quiet">Ask about files that you dropped: the places that the answer stands on are
+    shown here.</p>
   <ol id="gw-cards"></ol>
 </section>
 """
 
-_HELP = """
+_HELP = f"""
+<div id="gw-words" hidden data-words="{escape(json.dumps(WORDS))}"></div>
 <dialog id="gw-keys" aria-labelledby="gw-keys-title">
   <h2 id="gw-keys-title">Keyboard shortcuts</h2>
   <dl id="gw-keys-list"></dl>
@@ -165,11 +185,13 @@ def build_blocks() -> gr.Blocks:
                     send = gr.Button("Send", variant="primary", elem_id="gw-send", min_width=72, scale=0)
                     stop = gr.Button("Stop", variant="stop", elem_id="gw-stop", min_width=72, scale=0)
             with gr.Column(elem_id="gw-right", min_width=0):
-                static(_STATUS)
-                _next_question(static)
-                static(_SPEEDS)
-                static(_SOURCES)
-                _drawers()
+                static(_TABS)
+                with gr.Column(elem_id="gw-tiers-pane", min_width=0):
+                    static(_STATUS)
+                    _next_question(static)
+                    _drawers()
+                    static(_SPEEDS)
+                static(_SOURCES, elem_id="gw-sources-pane")
         static(_HELP)
         for sending in (message.submit, send.click):
             _runs(sending, "(text) => window.gateway.send(text)", message, message)

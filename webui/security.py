@@ -38,7 +38,7 @@ HEADERS = {
     "cross-origin-resource-policy": "same-origin",
 }
 
-_OURS = re.compile(r"/(?:chats|page|drill|speeds|erase|manifest\.json)(?:/.*)?")
+_OURS = re.compile(r"/(?:chats|page|drill|speeds|math|erase|manifest\.json)(?:/.*)?")
 _GRADIO = re.compile(
     r"/|/config/?|/theme\.css|/favicon\.ico|/robots\.txt"
     r"|/(?:gradio_api/)?(?:startup-events|app_id|info|heartbeat/[\w-]+)/?"

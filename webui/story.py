@@ -13,16 +13,28 @@ from gateway_core import reply_of as reply_of_answer
 # Nothing that a reader would want to hear about an answer that was given.
 _SILENT = frozenset({Reason.NOT_CONFIGURED, Reason.NO_DOCUMENTS})
 _LATER_THAN = 90.0  # seconds: waits longer than this are told as a time of day
-_WORDS = {
+# Why a tier did not answer, after its name and a colon. `layout` gives the page the same words.
+WORDS = {
     Reason.UPSTREAM_5XX: "its server failed",
     Reason.UPSTREAM_ERROR: "its server failed",
     Reason.CONNECT_REFUSED: "could not be reached",
     Reason.CONNECT_TIMEOUT: "could not be reached",
     Reason.DNS: "its name could not be looked up",
+    Reason.TLS: "its certificate cannot be trusted",
+    Reason.PROXY: "the proxy could not be used",
     Reason.RESET: "the connection broke",
+    Reason.PROTOCOL: "its reply was not HTTP",
+    Reason.REDIRECTED: "it pointed elsewhere",
     Reason.TRUNCATED: "broke off",
     Reason.STALLED: "fell silent",
     Reason.FIRST_TOKEN_TIMEOUT: "was too slow to begin",
+    Reason.THINKING_TIMEOUT: "thought for too long",
+    Reason.DEADLINE: "the time for the answer was over",
+    Reason.CLOCK_GAP: "the laptop slept",
+    Reason.BAD_PAYLOAD: "its answer could not be read",
+    Reason.EMPTY_BODY: "its answer was empty",
+    Reason.TOO_LARGE: "its answer was too large",
+    Reason.RATE_LIMITED: "rate limited",
     Reason.OFFLINE: "this laptop is offline",
     Reason.PORTAL: "a login page is in the way",
     Reason.CIRCUIT_OPEN: "left alone after failures",
@@ -30,9 +42,27 @@ _WORDS = {
     Reason.LOCAL_ONLY: "staying local",
     Reason.QUOTA_USED_UP: "its quota is used up",
     Reason.UNAUTHORIZED: "its login was refused",
+    Reason.FORBIDDEN: "the account may not use it",
     Reason.COURTESY_LIMIT: "enough questions for this minute",
+    Reason.BUDGET_SPENT: "its budget of today is spent",
     Reason.MODEL_GONE: "its model is gone",
+    Reason.MODEL_MISSING: "its model is not there",
+    Reason.WRONG_ENDPOINT: "its model wants another way of asking",
+    Reason.WRONG_HOST: "the account lives at another address",
+    Reason.PARAMETER_REFUSED: "it refused a setting of the question",
     Reason.CONTEXT_TOO_LONG: "the question is too long for it",
+    Reason.PROMPT_REFUSED: "it refused the question",
+    Reason.OUT_OF_MEMORY: "out of memory",
+    Reason.NOT_CONFIGURED: "not set up",
+    Reason.NO_DOCUMENTS: "there are no documents to quote",
+    Reason.CANNOT_CONTINUE: "cannot go on with another's sentence",
+    Reason.UNSUPPORTED: "cannot do what the question needs",
+    Reason.CLOUD_MODEL: "its model runs elsewhere",
+    Reason.BUSY: "busy with other questions",
+    Reason.NOT_CONFIRMED: "waits for your yes",
+    Reason.CANCELLED: "stopped",
+    Reason.STREAM_INTERRUPTED: "broke off",
+    Reason.INTERNAL: "failed unexpectedly",
 }
 
 
@@ -40,11 +70,14 @@ def about(answer: Answer, *, wall: float) -> dict[str, Any]:
     """Of a whole answer, as JSON values."""
     told: dict[str, Any] = reply_of_answer(answer, details=True)["details"]
     timing = told.pop("timing")
+    found = seams(answer)
+    # What a seam tells is not told twice.
+    others = [a for a in answer.attempts if a.outcome is not AttemptOutcome.INTERRUPTED] if found else answer.attempts
     return told | {
         "backend": answer.backend,
         "state": answer.state,
-        "why": why(answer.attempts, wall=wall),
-        "seams": seams(answer),
+        "why": why(others, wall=wall),
+        "seams": found,
         "first_token_ms": timing["first_token_ms"],
         "total_ms": timing["total_ms"],
         "sources": [source | {"marks": marks} for source, marks in zip(told["sources"], _marks(answer), strict=True)],
@@ -59,6 +92,7 @@ def about_failure(error: Exception, *, wall: float) -> dict[str, Any]:
     if isinstance(error, (AllTiersFailed, AnswerInterrupted)):
         told["why"] = why(error.attempts, wall=wall)
         told["attempts"] = problem["attempts"]
+        told["problem"]["detail"] = told["why"] or problem["detail"]
     if partial is not None:
         told["backend"] = partial["backend"]
     return told
@@ -83,7 +117,7 @@ def named(attempt: Attempt) -> str:
 
 def in_words(attempt: Attempt, *, wall: float) -> str:
     reason = attempt.reason
-    said = _WORDS.get(reason) if reason is not None else None
+    said = WORDS.get(reason) if reason is not None else None
     said = said or str(reason or attempt.outcome).replace("_", " ")
     if attempt.outcome is AttemptOutcome.INTERRUPTED and reason is not Reason.TRUNCATED:
         said = f"broke off ({said})"
@@ -105,6 +139,12 @@ def seams(answer: Answer) -> list[dict[str, Any]]:
         reason = str(cut.reason) if cut is not None and cut.reason is not None else ""
         found.append({"at": after.start, "from": before.backend, "to": after.backend, "reason": reason})
     return found
+
+
+def seam_in_words(seam: Mapping[str, Any]) -> str:
+    reason = str(seam["reason"])
+    said = WORDS.get(Reason(reason)) if reason in set(Reason) else reason.replace("_", " ")
+    return f"{seam['from']} broke off" + (f" ({said})" if said else "") + f", {seam['to']} went on"
 
 
 # ---- the words of a source that an answer stands on

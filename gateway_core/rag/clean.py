@@ -93,7 +93,7 @@ _SUSPICIONS = (
     ("orders to the model", _ORDER_WORDS, _any_of(_ORDERS)),
     ("a role marker", _ROLE_WORDS, _any_of(_ROLES)),
     ("hidden text", _CONCEALING_WORDS, _any_of(_CONCEALED)),
-    ("a way out for data", _WAY_OUT_WORDS, _any_of(_WAYS_OUT)),
+    ("an address to send data to", _WAY_OUT_WORDS, _any_of(_WAYS_OUT)),
 )
 
 

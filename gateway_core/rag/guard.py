@@ -116,7 +116,7 @@ def decoded(data: bytes, name: str) -> tuple[str, tuple[str, ...]]:
                 raise DocumentUnreadable(name, f"is damaged: not the {encoding} it says it is", _AGAIN) from None
     wide = _utf16_without_mark(data)
     if wide:
-        return data.decode(wide), (f"read as {wide}, which it does not say",)
+        return data.decode(wide), (f"read as {wide}; the file does not name its encoding",)
     sample = data[:_SAMPLE]
     if len(_CONTROL.findall(sample)) > len(sample) // 200:
         raise DocumentUnreadable(name, "is not text (it holds control bytes)", _AS_TEXT)
@@ -150,10 +150,10 @@ def _guessed(data: bytes) -> tuple[str, tuple[str, ...]]:
         encoding = _detected(telling)
     for candidate in (encoding or "cp1252", "cp1252"):
         try:
-            return data.decode(candidate), (f"read as {candidate}, which it does not say",)
+            return data.decode(candidate), (f"read as {candidate}; the file does not name its encoding",)
         except (UnicodeDecodeError, LookupError):
             continue
-    return data.decode("latin-1"), ("read as latin-1, which it does not say",)
+    return data.decode("latin-1"), ("read as latin-1; the file does not name its encoding",)
 
 
 def _detected(telling: bytes) -> str | None:

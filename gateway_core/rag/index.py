@@ -321,4 +321,5 @@ def _warnings(passages: Sequence[Passage]) -> Iterator[str]:
     for passage in passages:
         if passage.suspicious:
             held = ", ".join(passage.suspicious)
-            yield f"passage {passage.n} ({cite.tidy(passage.name)}) holds {held}: quoted as data only"
+            name = cite.tidy(passage.name)
+            yield f"{name} (passage {passage.n}) holds {held}: given to the model as a quotation, not as an order"

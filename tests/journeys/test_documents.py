@@ -248,7 +248,7 @@ async def test_thirty_poisoned_documents_send_nothing_out_and_never_break_the_fe
     assert not TOKENS.search(fenced)
     assert not INVISIBLE.search(fenced)
     assert len(documents) >= 30
-    assert sum("quoted as data only" in note for note in answer.notes) >= 0.9 * len(documents)
+    assert sum("as a quotation, not as an order" in note for note in answer.notes) >= 0.9 * len(documents)
     assert not providers.cloud.calls
     assert not [call for call in providers.ollama.calls if call.paid]
 

@@ -66,7 +66,7 @@ class Stage:
 
     def __init__(self, state_dir: Path) -> None:
         self.copilot, self.cloud, self.local = Answers("copilot"), Answers("cloud"), Answers("local")
-        telemetry = Telemetry(lambda: 0.0)
+        telemetry = Telemetry(time.time)
         self.network = ScriptedGate(telemetry=telemetry)
         self.copilot.address = self.cloud.address = ("192.0.2.1", 443)
         self.gateway = Gateway(

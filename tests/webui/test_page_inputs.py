@@ -97,6 +97,7 @@ async def test_thirty_files_at_once_and_each_that_cannot_be_read_is_one_clear_li
         page.expected = ("422", "413", "ERR_CONNECTION")
         await page.tab.locator("#gw-files").set_input_files([tmp_path / name for name in files])
         await expect(page.tab.locator(".gw-document:not(.gw-loading)")).to_have_count(30, timeout=60_000)
+        await page.tab.get_by_text("5 files were not read").click()
         lines = await page.tab.locator(".gw-refused .gw-title").all_inner_texts()
         told = {line.partition(":")[0]: line for line in lines}
         assert set(told) == set(refused)

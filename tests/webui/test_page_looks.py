@@ -78,6 +78,7 @@ async def test_axe_finds_nothing(stage, view):
         if view == "phone":
             await page.tab.get_by_role("button", name="Tiers and sources").click()
             await page.tab.get_by_role("button", name="Tiers and sources").click()
+        await page.tab.get_by_role("tab", name="Tiers").click()
         await page.tab.get_by_role("button", name="Settings").click()
         await page.tab.get_by_label("Standing instructions").fill("Be brief.")
         await page.tab.get_by_text("inventive").click()

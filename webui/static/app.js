@@ -2,12 +2,13 @@
 
 import { Choices } from "./choices.js";
 import { Eraser } from "./erase.js";
-import { Files, showSources } from "./files.js";
+import { Files } from "./files.js";
 import { Keys } from "./keys.js";
 import { Log } from "./log.js";
 import { copy, element } from "./markdown.js";
 import { AWAY, call } from "./net.js";
 import { ChatList } from "./side.js";
+import { Sources } from "./sources.js";
 import { StatusPanel } from "./status.js";
 import { Tabs } from "./tabs.js";
 import { Talk, idInAddress } from "./talk.js";
@@ -28,9 +29,10 @@ class Page {
       edit: (index, text) => this.talk.ask(text, index),
       openSource: (view, n) => {
         if (PHONE.matches) this.drawer("right", true);
-        showSources(view, n);
+        this.sources.show(view, n);
       },
     });
+    this.sources = new Sources(this);
     this.talk = new Talk(this);
     this.choices = new Choices(this);
     this.files = new Files(this);
@@ -41,7 +43,10 @@ class Page {
     this.tabs = new Tabs({
       status: (status) => this.status.show(status),
       connected: (is) => this.connected(is),
-      chats: () => this.chats.refresh(),
+      chats: () => {
+        this.chats.refresh();
+        this.status.speedsSoon();
+      },
       erased: (all) => this.erased(all),
     });
     this.input.setAttribute("aria-label", "Message");
@@ -50,6 +55,10 @@ class Page {
     $("gw-theme").addEventListener("click", () => this.toggleTheme());
     for (const side of ["left", "right"]) {
       $(`gw-open-${side}`).addEventListener("click", () => this.drawer(side));
+    }
+    $("gw-lights").addEventListener("click", () => PHONE.matches && this.drawer("right"));
+    for (const example of document.querySelectorAll("#gw-examples button")) {
+      example.addEventListener("click", () => this.write(example.textContent));
     }
     // Before whatever is under the finger acts: it may open a drawer.
     $("gw-middle").addEventListener("click", () => PHONE.matches && this.closeDrawers(), true);
@@ -260,7 +269,7 @@ class Page {
   sourcesOfLast() {
     if (!this.last?.turn.about?.sources?.length) return;
     if (PHONE.matches) this.drawer("right", true);
-    showSources(this.last, this.last.turn.about.sources.find((source) => source.cited)?.n);
+    this.sources.show(this.last, this.last.turn.about.sources.find((source) => source.cited)?.n);
   }
 
   toggleLocal() {

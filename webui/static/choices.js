@@ -1,7 +1,7 @@
 // The settings of the next questions. A conversation keeps its own; a new one takes those that are shown. Until they
 // are kept there, and over a reload, this tab remembers them.
 
-import { nameOf } from "./log.js";
+import { nameOf } from "./words.js";
 import { call } from "./net.js";
 
 const KEY = "gateway.choices";

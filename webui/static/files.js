@@ -87,14 +87,17 @@ export class Files {
     } catch (error) {
       item.remove();
       if (this.page.talk.chat !== chat) return this.page.say(error.message, true);
-      this.list.prepend(this.refused(error.message)); // before those that went well: it must be seen
+      this.refuse(error.message);
     }
   }
 
   item(told) {
     const item = element("li", "gw-document");
     item.append(element("span", "gw-title", told.name), element("span", "gw-quiet", size(told.chars)));
-    for (const warning of told.warnings) item.append(element("span", "gw-warning", `! ${warning}`));
+    for (const warning of told.warnings) {
+      item.append(element("span", "gw-warning", `! ${warning}`));
+      item.lastChild.dataset.note = `${told.name}: ${warning}`;
+    }
     const button = this.closer(`Remove ${told.name}`, async () => {
       try {
         await call("DELETE", `chats/${this.page.talk.chat}/documents/${told.id}`);
@@ -107,12 +110,34 @@ export class Files {
     return item;
   }
 
-  refused(message) {
+  // Before those that went well, because it must be seen; several are one line, which opens.
+  refuse(message) {
+    let box = this.list.querySelector(".gw-refusals");
+    if (!box) {
+      box = element("li", "gw-refusals");
+      const fold = element("details");
+      const count = element("span");
+      count.setAttribute("role", "alert");
+      const head = element("summary");
+      head.append(count);
+      fold.append(head, element("ul"));
+      box.append(fold, this.closer("Dismiss all", () => box.remove()));
+      this.list.prepend(box);
+    }
     const item = element("li", "gw-document gw-refused");
-    item.setAttribute("role", "alert");
-    item.append(element("span", "gw-title", message));
-    item.append(this.closer("Dismiss", () => item.remove()));
-    return item;
+    item.append(element("span", "gw-title", message), this.closer("Dismiss", () => { item.remove(); this.countRefused(box); }));
+    box.querySelector("ul").append(item);
+    this.countRefused(box);
+  }
+
+  countRefused(box) {
+    const count = box.querySelectorAll(".gw-refused").length;
+    if (!count) return box.remove();
+    const fold = box.querySelector("details");
+    if (count === 1) fold.open = true;
+    else if (box.classList.contains("gw-single")) fold.open = false;
+    box.classList.toggle("gw-single", count === 1);
+    box.querySelector("summary span").textContent = count === 1 ? "1 file was not read" : `${count} files were not read`;
   }
 
   closer(label, act) {
@@ -126,36 +151,4 @@ export class Files {
 
 function size(chars) {
   return chars < 10_000 ? `${chars} characters` : `${Math.round(chars / 1000)} thousand characters`;
-}
-
-// The sources of one answer, as cards; `marks` are ranges of code points.
-export function showSources(view, n) {
-  const sources = view.turn.about?.sources || [];
-  const cards = document.getElementById("gw-cards");
-  document.getElementById("gw-sources").hidden = !sources.length;
-  cards.replaceChildren(...sources.map(card));
-  const target = cards.querySelector(`[data-n="${n}"]`) || cards.firstElementChild;
-  document.getElementById("gw-sources").scrollIntoView({ block: "nearest" });
-  target?.scrollIntoView({ block: "nearest" });
-  target?.focus();
-}
-
-function card(source) {
-  const item = element("li", source.cited ? "gw-card gw-cited" : "gw-card");
-  item.dataset.n = source.n;
-  item.tabIndex = -1;
-  const head = element("div", "gw-card-head");
-  head.append(element("strong", "", `[${source.n}] ${source.document}`));
-  if (source.place) head.append(element("span", "gw-quiet", source.place));
-  if (!source.cited) head.append(element("span", "gw-quiet", "not cited"));
-  const text = element("p", "gw-passage");
-  const chars = [...source.text];
-  let at = 0;
-  for (const [start, end] of source.marks || []) {
-    text.append(chars.slice(at, start).join(""), element("mark", "", chars.slice(start, end).join("")));
-    at = end;
-  }
-  text.append(chars.slice(at).join(""));
-  item.append(head, text);
-  return item;
 }

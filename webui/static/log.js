@@ -1,20 +1,13 @@
 // The conversation on the screen: turns, the answer while it grows, and what stands under it.
 
+import { Formulas } from "./formulas.js";
 import { copyButton, element, fill } from "./markdown.js";
+import { counted, inWords, money, nameOf, seconds } from "./words.js";
 
 const MARK = 0xe000; // first of the characters that stand for a seam
-const NAMES = { copilot: "Copilot", cloud: "Cloud", local: "This laptop" };
-
-export const nameOf = (backend) => NAMES[backend] || backend || "nobody";
-
-export function seconds(ms) {
-  if (ms === null || ms === undefined) return "";
-  return ms < 950 ? `${Math.round(ms)} ms` : `${(ms / 1000).toFixed(ms < 9950 ? 1 : 0)} s`;
-}
-
 export class Log {
   constructor(actions) {
-    this.actions = actions;
+    this.actions = { ...actions, formulas: new Formulas(), isSaid: (note, index) => this.isSaid(note, index) };
     this.root = document.getElementById("gw-log");
     this.scroller = document.getElementById("gw-scroll");
     this.down = document.getElementById("gw-down");
@@ -57,6 +50,16 @@ export class Log {
     while (this.turns.length > keep) this.turns.pop().root.remove();
     document.getElementById("gw-empty").hidden = this.turns.length > 0;
     this.relabel();
+  }
+
+  // Notes on a file come with every answer from it: once is enough, here or beside the file's name.
+  isSaid(note, index) {
+    const plain = (text) => text.replace(/ \(passage \d+\)/, "");
+    const isSame = (other) => plain(other) === plain(note);
+    return (
+      this.turns.slice(0, index).some((view) => view.turn.about?.notes?.some(isSame)) ||
+      [...document.querySelectorAll("[data-note]")].some((shown) => isSame(shown.dataset.note))
+    );
   }
 
   get isEdited() {
@@ -106,12 +109,15 @@ class TurnView {
       const chars = [...text];
       seams.slice(0, 200).map((seam, n) => [seam, String.fromCharCode(MARK + n)]).reverse().forEach(([seam, mark]) => {
         chars.splice(seam.at, 0, mark);
-        marks[mark] = () => seamMark(seam);
+        const space = /\s/.test(chars[seam.at + 1] || "") ? "after" : /\s/.test(chars[seam.at - 1] || "") ? "before" : "";
+        marks[mark] = () => seamMark(seam, space);
       });
       text = chars.join("");
     }
     const sources = new Set((this.turn.about?.sources || []).map((source) => source.n));
-    fill(this.text, text, marks, (whole, numbers) => this.citation(whole, numbers, sources));
+    // While it grows, formulas stay as they are written.
+    const formula = this.turn.about ? this.actions.formulas.of : null;
+    fill(this.text, text, marks, (whole, numbers) => this.citation(whole, numbers, sources), formula);
   }
 
   // While the answer grows: no more often than it can be drawn.
@@ -206,13 +212,13 @@ class TurnView {
     if (about.problem) lines.push(problem(about.problem));
     if (about.backend) lines.push(badge(about));
     for (const seam of about.seams || []) lines.push(line("gw-seam-line", `⇄ ${seamWords(seam)}`));
-    if (about.why) lines.push(line("gw-why", about.why));
+    if (about.why && about.why !== about.problem?.detail) lines.push(line("gw-why", about.why));
     if (about.is_cut) lines.push(line("gw-cut", "Stopped before the end."));
     if (about.finish_reason === "length") lines.push(line("gw-cut", "Cut off at the length limit."));
     if (about.finish_reason === "content_filter") lines.push(line("gw-cut", "Cut off by the provider's filter."));
     if (about.drill) lines.push(line("gw-drilled", `Drill: ${about.drill}`));
-    lines.push(...grounding(about));
-    for (const note of about.notes || []) lines.push(line("gw-note", note));
+    lines.push(...grounding(about, this.turn.text));
+    for (const note of about.notes || []) if (!this.actions.isSaid(note, this.index)) lines.push(line("gw-note", note));
     if (about.sources?.length) {
       const cited = about.sources.filter((source) => source.cited).length;
       const button = element("button", "gw-button gw-small", `Sources: ${about.sources.length}, cited ${cited}`);
@@ -233,28 +239,34 @@ function badge(about) {
   row.append(element("span", `gw-dot gw-${about.backend}`), element("strong", "", nameOf(about.backend)));
   const usage = about.usage || {};
   const tokens = usage.output_tokens ?? null;
-  const credits = usage.credits ?? null;
+  const used = tokens !== null && `${usage.input_tokens != null ? counted(usage.input_tokens) : "?"} + ${counted(tokens)} tokens`;
   const facts = [
     about.mode === "extractive" ? "quotes, no AI model" : about.model,
     about.first_token_ms != null && `first word ${seconds(about.first_token_ms)}`,
     about.total_ms != null && `${seconds(about.total_ms)} in all`,
-    tokens !== null && `${usage.input_tokens ?? "?"} + ${tokens} tokens`,
-    credits !== null && `${credits} credits`,
+    used,
+    usage.credits != null && `${counted(usage.credits)} credits`,
+    usage.cost != null && money(usage.cost),
   ];
-  for (const fact of facts) if (fact) row.append(element("span", "", fact));
+  for (const fact of facts) {
+    if (!fact) continue;
+    row.append(element("span", "", fact));
+    if (fact === used) row.lastChild.title = "Tokens of the question with all that went with it + tokens of the answer";
+  }
   return row;
 }
 
-function seamWords(seam) {
-  const why = seam.reason ? ` (${seam.reason.replaceAll("_", " ")})` : "";
+export function seamWords(seam) {
+  const why = seam.reason ? ` (${inWords(seam.reason)})` : "";
   return `${nameOf(seam.from)} broke off${why}; ${nameOf(seam.to)} went on from the mark.`;
 }
 
-function seamMark(seam) {
+function seamMark(seam, space) {
   const mark = element("span", "gw-seam");
   mark.setAttribute("role", "img");
   mark.setAttribute("aria-label", `${nameOf(seam.to)} goes on here`);
   mark.title = seamWords(seam);
+  mark.dataset.space = space;
   mark.dataset.to = nameOf(seam.to);
   return mark;
 }
@@ -266,21 +278,36 @@ function problem(told) {
   return box;
 }
 
-function grounding(about) {
+// What was found about the citations: troubles first; a tick only for what there is and what holds.
+function grounding(about, text) {
   const found = about.grounding;
   if (!found) return [];
   const row = element("p", "gw-grounding");
-  const chip = (isGood, good, bad) => row.append(element("span", isGood ? "gw-good" : "gw-bad", isGood ? `✓ ${good}` : `! ${bad}`));
-  if (!found.citations.length) chip(false, "", "cites no source");
-  else {
-    chip(found.quotes_ok, "quotes stand in the sources", "a quote is not in its source");
-    chip(found.numbers_ok, "numbers stand in the sources", "a number is not in its source");
-    chip(found.names_ok, "names stand in the sources", "a name is not in its source");
+  const chip = (kind, sign, words) => row.append(element("span", kind, `${sign} ${words}`));
+  const bad = (words) => chip("gw-bad", "!", words);
+  const whole = found.unsupported.filter((finding) => finding.kind === "sentence");
+  const sentences = whole.length;
+  if (!found.citations.length) bad("cites no source");
+  else if (sentences) bad(sentences === 1 ? "1 sentence not in what it cites" : `${sentences} sentences not in what they cite`);
+  for (const n of found.invalid_citations) bad(`there is no source ${n}`);
+  if (found.citations.length) {
+    if (!found.quotes_ok) bad("a quote is not in its source");
+    if (!found.numbers_ok) bad("a number is not in its source");
+    if (!found.names_ok) bad("a name is not in its source");
+    const said = text.replace(/\[[\d,; ]+\]/g, "");
+    const held = [
+      found.quotes_ok && /["“”„«»]/.test(said) && "quotes",
+      found.numbers_ok && /\d/.test(said) && "numbers",
+      found.names_ok && /[\p{L}\d,;] \p{Lu}\p{L}/u.test(said) && "names",
+    ].filter(Boolean);
+    // A sentence that stands nowhere may hold any of them.
+    if (held.length && !sentences) chip("gw-good", "✓", `${held.join(", ").replace(/, (?=[^,]*$)/, " and ")} stand in the sources`);
   }
-  for (const n of found.invalid_citations) chip(false, "", `there is no source ${n}`);
-  const lines = found.unsupported.slice(0, 5).map((finding) => {
-    const where = finding.suggested ? `; source ${finding.suggested} may hold it` : "";
-    return line("gw-note", `Not in what it cites: “${finding.text}”${where}.`);
+  const isWithin = (finding) => whole.some((one) => one !== finding && one.start <= finding.start && finding.end <= one.end);
+  const lines = found.unsupported.filter((finding) => !isWithin(finding)).slice(0, 5).map((finding) => {
+    const where = finding.suggested ? `: source ${finding.suggested} may hold it` : "";
+    return line("gw-note", `Not in what it cites: “${finding.text.replace(/\s*[[【][\d,; ]+[\]】]/g, "")}”${where}`);
   });
-  return [row, ...lines];
+  if (row.childElementCount) lines.unshift(row);
+  return lines;
 }

@@ -2,6 +2,7 @@
 
 import { element } from "./markdown.js";
 import { at, call } from "./net.js";
+import { marked } from "./words.js";
 
 const $ = (id) => document.getElementById(id);
 
@@ -38,20 +39,20 @@ export class ChatList {
     // An answer that ends meanwhile must not close the menu, or the name, under the user's hands.
     this.isStale = this.list.querySelector("details[open], .gw-rename") !== null;
     if (this.isStale) return;
-    this.list.replaceChildren(...shown.map((chat) => this.item(chat)));
+    this.list.replaceChildren(...shown.map((chat) => this.item(chat, query)));
     const none = $("gw-no-chats");
     none.hidden = shown.length > 0;
     none.textContent = query ? "Nothing found." : "Your conversations are kept here, on this laptop.";
   }
 
-  item(chat) {
+  item(chat, query = "") {
     const isOpen = chat.id === this.page.talk.chat;
     const item = element("li", isOpen ? "gw-chat gw-current" : "gw-chat");
     const open = element("button", "gw-open");
     open.type = "button";
-    open.append(element("span", "gw-title", chat.title));
+    open.append(marked(element("span", "gw-title"), chat.title, query));
     if (chat.answering || this.page.talk.running.has(chat.id)) open.append(element("span", "gw-answering", "answering …"));
-    else open.append(element("span", "gw-quiet", chat.hit || when(chat.updated)));
+    else open.append(marked(element("span", "gw-quiet"), chat.hit || when(chat.updated), chat.hit ? query : ""));
     if (isOpen) open.setAttribute("aria-current", "true");
     open.addEventListener("click", () => this.page.talk.open(chat.id));
     const more = element("details", "gw-more");
@@ -79,6 +80,8 @@ export class ChatList {
     entry("Delete …", "gw-danger", () => this.ask(chat));
     more.addEventListener("toggle", () => {
       if (!more.open && this.isStale) this.refresh();
+      const room = this.list.getBoundingClientRect().bottom - item.getBoundingClientRect().bottom;
+      menu.classList.toggle("gw-up", room < menu.offsetHeight);
       if (more.open) for (const other of this.list.querySelectorAll("details[open]")) if (other !== more) other.open = false;
     });
     more.append(handle, menu);

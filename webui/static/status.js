@@ -2,7 +2,7 @@
 
 import { element } from "./markdown.js";
 import { call } from "./net.js";
-import { nameOf, seconds } from "./log.js";
+import { capital, counted, inWords, money, nameOf, seconds } from "./words.js";
 
 const NETWORK = {
   online: ["gw-good", "Online"],
@@ -11,6 +11,9 @@ const NETWORK = {
 };
 const UNKNOWN = ["gw-quiet", "Unknown: the server does not answer"];
 const SLOW_MS = 4000;
+const HOUR_S = 3600;
+const SPEEDS_MS = 15_000;
+const SPEEDS_SOON_MS = 500;
 
 export class StatusPanel {
   constructor(page) {
@@ -21,6 +24,7 @@ export class StatusPanel {
     this.tiers = document.getElementById("gw-tiers");
     document.getElementById("gw-reset").addEventListener("click", () => this.reset());
     setInterval(() => this.count(), 1000);
+    addEventListener("visibilitychange", () => document.hidden || this.speeds());
   }
 
   async reset() {
@@ -38,6 +42,7 @@ export class StatusPanel {
     this.heard = status.heard;
     this.draw();
     this.page.statusChanged();
+    this.speedsSoon();
   }
 
   draw() {
@@ -85,7 +90,7 @@ export class StatusPanel {
     item.append(head);
     if (tier.model) item.append(element("div", "gw-model", tier.model));
     if (this.isAway) return item;
-    if (tier.why_not && !tier.available && tier.mode !== "extractive") item.append(element("p", "gw-reason", tier.why_not.replaceAll("_", " ")));
+    if (tier.why_not && !tier.available && tier.mode !== "extractive") item.append(element("p", "gw-reason", whyNot(tier)));
     if (tier.circuit.reopens_in != null) {
       const left = element("p", "gw-countdown");
       left.dataset.left = tier.circuit.reopens_in;
@@ -97,6 +102,7 @@ export class StatusPanel {
       const reset = facts.resets_on ? `, new ones on ${facts.resets_on}` : "";
       item.append(element("p", "gw-quiet", `Credits: ${facts.credits_left} of ${facts.credits_total ?? "?"} left${reset}`));
     }
+    item.append(...spent(tier.budget));
     for (const note of tier.notes || []) if (note !== tier.why_not) item.append(element("p", "gw-quiet", note));
     return item;
   }
@@ -108,6 +114,7 @@ export class StatusPanel {
     const made = [...best.values()].map((tier) => {
       const [kind, words] = this.light(tier);
       const chip = element("span", "gw-chip");
+      chip.title = `${nameOf(tier.backend)}: ${words}`;
       chip.append(element("span", `gw-light ${kind}`), element("span", "gw-name", nameOf(tier.backend)), element("span", "gw-words", words));
       return chip;
     });
@@ -137,12 +144,44 @@ export class StatusPanel {
     }
   }
 
+  // Nobody tells this page of questions that were asked elsewhere; a look is a few hundred bytes.
   async speeds() {
-    const found = await call("GET", "speeds").catch(() => ({}));
-    const plots = Object.entries(found).map(([backend, points]) => plot(backend, points));
-    document.getElementById("gw-speeds").hidden = !plots.length;
-    document.getElementById("gw-plots").replaceChildren(...plots);
+    clearTimeout(this.looking);
+    this.looking = setTimeout(() => !document.hidden && this.speeds(), SPEEDS_MS);
+    if (this.page.isConnected === false) return; // the status comes first when it is back
+    const found = await call("GET", "speeds").catch(() => null);
+    if (!found) return;
+    const all = Object.values(found).flat();
+    const plots = Object.entries(found).map(([backend, points]) => plot(backend, points, Date.now()));
+    document.getElementById("gw-speeds").hidden = !all.length;
+    if (all.length) document.getElementById("gw-plots").replaceChildren(...plots, axis());
   }
+
+  // Answers come with changes of the status, and in bursts.
+  speedsSoon() {
+    clearTimeout(this.looking);
+    this.looking = setTimeout(() => !document.hidden && this.speeds(), SPEEDS_SOON_MS);
+  }
+}
+
+function whyNot(tier) {
+  const isLeftAlone = tier.circuit.reason && tier.why_not.startsWith("left alone after");
+  return isLeftAlone ? capital(inWords(tier.circuit.reason)) : capital(tier.why_not.replace(/\b[a-z]+(?:_[a-z0-9]+)+\b/g, inWords));
+}
+
+// What is spent of the daily budgets that are set.
+function spent(budget) {
+  if (!budget) return [];
+  const told = [];
+  if (budget.cost_limit != null) told.push([`${money(budget.cost, budget.currency)} of ${money(budget.cost_limit, budget.currency)}`, budget.cost / budget.cost_limit]);
+  if (budget.tokens_limit != null) told.push([`${counted(budget.tokens)} of ${counted(budget.tokens_limit)} tokens`, budget.tokens / budget.tokens_limit]);
+  return told.map(([words, part]) => {
+    const row = element("p", "gw-spent");
+    const bar = element("span", part >= 0.9 ? "gw-meter gw-nearly" : "gw-meter");
+    bar.style.setProperty("--part", `${Math.min(100, 100 * part)}%`);
+    row.append(element("span", "", `Today: ${words}`), bar);
+    return row;
+  });
 }
 
 // What would give this laptop a model of its own, folded: nobody needs all of them.
@@ -159,19 +198,37 @@ function ways(missing, isOpen) {
   return item;
 }
 
-function plot(backend, points) {
+// One tier's answers of the last hour, each where its time is, as high as its first word was late.
+function plot(backend, points, heard) {
   const row = element("div", "gw-plot");
-  const top = Math.max(SLOW_MS / 4, ...points.map((point) => point.ms));
-  const bars = element("div", "gw-bars");
+  const field = element("div", "gw-bars");
+  const soonest = Math.min(...points.map((point) => point.ms));
+  const latest = Math.max(...points.map((point) => point.ms));
   const last = points[points.length - 1];
-  bars.setAttribute("role", "img");
-  bars.setAttribute("aria-label", `${nameOf(backend)}: ${points.length} answers, the last one after ${seconds(last.ms)}`);
-  for (const point of points.slice(-40)) {
+  const answers = points.length === 1 ? "1 answer" : `${points.length} answers`;
+  field.setAttribute("role", "img");
+  field.setAttribute(
+    "aria-label",
+    `${nameOf(backend)}: ${answers} in the last hour, first word after ${seconds(soonest)} to ${seconds(latest)}, of the last one after ${seconds(last.ms)}`,
+  );
+  for (const point of points) {
     const bar = element("span", point.ms > SLOW_MS ? "gw-slow" : "");
-    bar.style.height = `${Math.max(6, (100 * point.ms) / top)}%`;
-    bar.title = `${new Date(point.at * 1000).toLocaleTimeString()}: ${seconds(point.ms)}`;
-    bars.append(bar);
+    bar.style.left = `${100 * (1 - Math.min(1, point.ago / HOUR_S))}%`;
+    bar.style.height = `${Math.max(8, (100 * point.ms) / Math.max(1, latest))}%`;
+    bar.title = `${new Date(heard - point.ago * 1000).toLocaleTimeString()}: ${seconds(point.ms)}`;
+    field.append(bar);
   }
-  row.append(element("span", "", nameOf(backend)), bars, element("span", "gw-quiet", seconds(last.ms)));
+  const values = element("div", "gw-values");
+  values.append(element("span", "", `max ${seconds(latest)}`), element("span", "", `last ${seconds(last.ms)}`));
+  row.append(element("span", "", nameOf(backend)), field, values);
+  return row;
+}
+
+function axis() {
+  const row = element("div", "gw-plot gw-axis");
+  const times = element("div", "gw-times");
+  times.append(element("span", "", "−60 min"), element("span", "", "−30"), element("span", "", "now"));
+  row.append(element("span"), times);
+  row.setAttribute("aria-hidden", "true");
   return row;
 }

@@ -1,6 +1,6 @@
 // The open conversation, and answers that are being written, in it and in others. The address remembers which is open.
 
-import { nameOf } from "./log.js";
+import { seamWords } from "./log.js";
 import { element } from "./markdown.js";
 import { Refused, Unreachable, call, events } from "./net.js";
 import { Waiting } from "./waiting.js";
@@ -132,6 +132,7 @@ export class Talk {
       if (this.begun === run) this.begun = null;
       const seen = this.isShown(run) ? this.seen : made.turns;
       if (this.isShown(run)) {
+        this.page.sources.clear();
         this.log.cut(run.keep);
         this.attach(run);
       }
@@ -182,7 +183,7 @@ export class Talk {
           run.answer.text = "";
           if (view) view.text._blocks = [];
         } else {
-          run.seam = `⇄ ${nameOf(told.from)} broke off; ${nameOf(told.to)} goes on`;
+          run.seam = `⇄ ${seamWords(told)}`;
           view?.foot.replaceChildren(element("p", "gw-seam-line", run.seam));
         }
         break;
@@ -190,7 +191,10 @@ export class Talk {
         run.waiting.end();
         run.answer = told;
         view?.settle(told);
-        if (view) this.log.scroll();
+        if (view) {
+          this.page.sources.offer(view);
+          this.log.scroll();
+        }
         break;
     }
   }
@@ -306,7 +310,7 @@ export class Talk {
     this.begun = this.making = null;
     this.running.get(this.chat)?.show(null);
     this.page.offer(null);
-    document.getElementById("gw-sources").hidden = true;
+    this.page.sources.clear();
   }
 
   new() {
@@ -351,10 +355,12 @@ export class Talk {
       if (id !== this.chat) this.leave();
       this.chat = id;
       this.known({ turns: told.turns.length, updated: told.updated });
+      this.page.files.show(told.documents); // first: what it says of a file is not said again
       this.log.show(run ? told.turns.slice(0, run.keep) : told.turns);
       if (run) this.attach(run);
       this.page.busy(Boolean(this.asking));
-      this.page.files.show(told.documents);
+      this.page.sources.clear();
+      this.page.sources.offer(this.log.turns.at(-1));
       this.page.choices.open(id, told.choices);
       if (this.unsent.has(id)) this.page.giveBack(this.unsent.get(id));
       this.unsent.delete(id);

@@ -1,7 +1,7 @@
 // While nothing of an answer comes: who is asked, for how long, and who was before. The seconds are for the eyes;
 // readers of other kinds hear only of what is new, and not of answers that begin at once.
 
-import { nameOf } from "./log.js";
+import { nameOf } from "./words.js";
 import { element } from "./markdown.js";
 
 const QUIET_MS = 2000; // an answer that begins sooner is not announced
