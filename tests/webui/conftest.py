@@ -18,7 +18,9 @@ async def shared_stage(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterato
 
 @pytest_asyncio.fixture(loop_scope="session")
 async def stage(shared_stage: Stage) -> Stage:
-    """Nothing scripted, nothing charged, online."""
+    """Nothing scripted, nothing charged, online, served."""
+    if not shared_stage.served.is_running:  # a test that failed while the server was away fails alone
+        await shared_stage.served.start()
     await shared_stage.gateway.reset()
     shared_stage.network.connect()
     for tier in (shared_stage.copilot, shared_stage.cloud, shared_stage.local):

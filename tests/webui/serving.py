@@ -56,6 +56,7 @@ class Served:
     def __init__(self, gateway: Gateway) -> None:
         self.gateway = gateway
         self.port = 0
+        self.is_running = False
 
     @property
     def url(self) -> str:
@@ -74,8 +75,10 @@ class Served:
         async with asyncio.timeout(90):
             while not self._server.started or page.is_loading:  # noqa: ASYNC110 - it tells nobody
                 await asyncio.sleep(0.05)
+        self.is_running = True
 
     async def stop(self) -> None:
+        self.is_running = False
         self._server.should_exit = True
         with suppress(asyncio.CancelledError):
             await asyncio.wait_for(self._task, 30)

@@ -36,7 +36,7 @@ async def test_a_model_is_asked_of_its_own_tier_and_of_nobody_else(models, view)
         await expect(page.tab.locator("#gw-tier").get_by_label("local")).to_be_checked()
         await page.picture(f"model-{view}")
         if view == "phone":
-            await page.tab.locator("#gw-talk").click(position={"x": 5, "y": 200})
+            await page.tab.locator("#gw-middle").click(position={"x": 5, "y": 200})
         await expect(page.tab.locator("#gw-chosen")).to_contain_text(f"only This laptop · {LLAMA}")
         await page.ask("A secret")
         await expect(page.answer.locator(".gw-badge")).to_contain_text("This laptop")

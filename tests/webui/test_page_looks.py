@@ -106,7 +106,7 @@ async def test_a_tap_on_a_phone_opens_the_sources(stage):
     async with stage.page(viewport=PHONE, has_touch=True, is_mobile=True) as page:
         await page.attach(("pump.txt", PUMP))
         await page.ask(HOW_OFTEN)
-        card, shade = page.tab.locator(".gw-card").first, page.tab.locator("#gw-talk")
+        card, shade = page.tab.locator(".gw-card").first, page.tab.locator("#gw-middle")
         for place in (page.answer.locator(".gw-cite"), page.answer.get_by_role("button", name="Sources: 1")):
             await place.tap()
             await expect(card).to_be_in_viewport()

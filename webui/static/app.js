@@ -179,6 +179,9 @@ class Page {
     }
     banner.hidden = !banner.firstChild;
     banner.className = banner.querySelector(".gw-bad") ? "gw-bad" : "";
+    // What stays must not hide what is below it.
+    const stays = banner.querySelector("[data-kind=lasts], [data-kind=offers]");
+    document.documentElement.style.setProperty("--gw-banner", stays ? `${banner.offsetHeight + 12}px` : "0px");
   }
 
   // What the server tells, or `null` after saying why it does not.
