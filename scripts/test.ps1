@@ -11,6 +11,7 @@ if ($rest.Count -gt 0 -and $rest[0] -eq "--all") {
     $rest = @($rest | Select-Object -Skip 1)
     & $python -m pytest -n 2 @rest
 } else {
+    & $python -m playwright install chromium *> $null
     & $python -m pytest -n 2 -m "not slow" @rest
 }
 exit $LASTEXITCODE

@@ -212,13 +212,15 @@ async def until(claim: Callable[[], bool], seconds: float = 5.0) -> float:
 @asynccontextmanager
 async def staged(state_dir: Path) -> AsyncIterator[Stage]:
     playwright = pytest.importorskip("playwright.async_api", reason="playwright is not installed")
-    if CHROMIUM is None:
-        missing("chromium is not installed")
-    stage = Stage(state_dir)
     patch = pytest.MonkeyPatch()
     patch.setattr(changes, "SECONDS_BETWEEN_LOOKS", 3600.0)  # what the panel shows was pushed, or it is not there
     async with playwright.async_playwright() as driver:
-        stage.browser = await driver.chromium.launch(executable_path=CHROMIUM, args=list(FLAGS))
+        try:  # without one of the system's: Playwright's own, if it has been fetched
+            browser = await driver.chromium.launch(executable_path=CHROMIUM, args=list(FLAGS))
+        except playwright.Error:
+            missing("there is no chromium that starts")
+        stage = Stage(state_dir)
+        stage.browser = browser
         await stage.served.start()
         try:
             yield stage

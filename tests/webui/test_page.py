@@ -18,7 +18,7 @@ playwright = pytest.importorskip("playwright.async_api", reason="playwright is n
 expect = playwright.expect
 expect.set_options(timeout=20_000)  # a guard against hanging, on machines with much else to do
 
-pytestmark = [pytest.mark.slow, pytest.mark.asyncio(loop_scope="session")]
+pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 PUMP = b"The pump stands in the cellar. The oil filter of the pump must be changed every 250 hours of work."
 HOW_OFTEN = "How often must the filter be changed?"
