@@ -16,7 +16,7 @@ from .extras import how_to_add
 from .journal import FILE, Journal
 from .rag import IndexCache
 from .reranking import build_reranker
-from .secrets import Secret
+from .secrets import Secret, redact
 from .settings import Settings
 from .telemetry import Telemetry, log_happening
 from .tiers import build_rungs
@@ -95,4 +95,8 @@ def _server(address: str, clock: Clock, telemetry: Telemetry) -> CircuitStore:
             f"AI_GATEWAY_STORE: redis:// needs its extra: {how_to_add('redis')}; or unset it"
         ) from None
     Secret.of(urlsplit(address).password)  # from here on it is struck out of every log line
-    return RedisStore(address, clock, telemetry=telemetry)
+    try:
+        return RedisStore(address, clock, telemetry=telemetry)
+    except ValueError as exc:
+        told = f"AI_GATEWAY_STORE: the address has an option that makes no sense ({redact(str(exc))})"
+    raise SettingsInvalid(told)  # out here: the foreign error's frames hold the password

@@ -16,10 +16,12 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import secrets as entropy
 from collections import defaultdict
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import asdict
+from functools import partial
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
@@ -40,30 +42,36 @@ KEY = "ai-gateway:circuits"
 CONNECT_SECONDS = 2.0  # in the background: no request waits for it
 CONNECTIONS = 4
 
-# KEYS[1]: the hash. ARGV: field; the version it must have, or "" to read; the new circuit; how long ago it began.
-# Gives: 1 if it was written; its version (0: not there); seconds since it began; the circuit.
+# KEYS[1]: the hash. ARGV: field; the version it must have, or "" to read; the new circuit; how long ago it began; who
+# writes. Gives: 1 if it was written; its version (0: not there, or nothing we can read); seconds since it began; the
+# circuit; who wrote it.
 _SCRIPT = """
 local time = redis.call('TIME')
 local now = time[1] + time[2] / 1000000
-local text = redis.call('HGET', KEYS[1], ARGV[1])
-local held = text and cjson.decode(text) or {version = 0, since = now}
-if ARGV[2] == '' or tonumber(ARGV[2]) ~= held.version then
-  return {0, held.version, tostring(now - held.since), held.circuit or ''}
+local is_ours, held = pcall(cjson.decode, redis.call('HGET', KEYS[1], ARGV[1]) or '')
+if not is_ours or type(held) ~= 'table' or type(held.version) ~= 'number' or type(held.since) ~= 'number' then
+  held = {version = 0, since = now}
 end
-held = {version = held.version + 1, since = now - ARGV[4], circuit = ARGV[3]}
+if ARGV[2] == '' or tonumber(ARGV[2]) ~= held.version then
+  return {0, held.version, tostring(now - held.since), held.circuit or '', held.writer or ''}
+end
+held = {version = held.version + 1, since = now - ARGV[4], circuit = ARGV[3], writer = ARGV[5]}
 redis.call('HSET', KEYS[1], ARGV[1], cjson.encode(held))
-return {1, held.version, ARGV[4], ARGV[3]}
+return {1, held.version, ARGV[4], ARGV[3], ARGV[5]}
 """
-
 
 # What a fork carried over is the parent's: dropping it would close the parent's connections.
 _abandoned: list[Redis | None] = []
 
 
 class RedisStore(Shared):
-    """A `CircuitStore` in the server at `url` (`redis://`, `rediss://` or `unix://`). Used from one event loop."""
+    """A `CircuitStore` in the server at `url` (`redis://`, `rediss://` or `unix://`). Used from one event loop.
+
+    Raises `ValueError` for an address with options that make no sense.
+    """
 
     kind = "redis"
+    may_lose_a_reader = True
 
     def __init__(
         self,
@@ -79,11 +87,17 @@ class RedisStore(Shared):
         self._clock = clock
         self._patience = patience
         self._retry_every = retry_every
-        self._process = os.getpid()
         self._begin()
+        try:
+            pool = self._pool()
+            pool.connection_class(**pool.connection_kwargs)  # contacts nobody
+        except TypeError as exc:
+            raise ValueError(str(exc).rpartition(" ")[2]) from None
 
     def _begin(self) -> None:
         """Nothing is open, nobody is waiting."""
+        self._process = os.getpid()
+        self._writer = f"{self._process}-{entropy.token_hex(8)}"
         self._client: Redis | None = None
         self._joining: asyncio.Task[None] | None = None  # ends once the server is in use
         self._has_tried = asyncio.Event()
@@ -121,15 +135,14 @@ class RedisStore(Shared):
         """Do it in the server; in memory while it is away."""
         if self._process != os.getpid():
             _abandoned.append(self._client)
-            self._process = os.getpid()
             self._begin()
         try:
-            async with asyncio.timeout(self._patience):
-                if not self._is_joined:
-                    self._join()
+            if not self._is_joined:
+                self._join()
+                async with asyncio.timeout(self._patience):
                     await self._has_tried.wait()  # the first to come wait a moment; later ones do not
-                if self._is_joined:
-                    return await in_server()
+            if self._is_joined:
+                return await in_server()
         except (TimeoutError, OSError, RedisError) as exc:
             await self._leave(exc)
         return in_memory()
@@ -163,7 +176,9 @@ class RedisStore(Shared):
                 self._has_tried.set()
                 return
 
-    async def _update_server(self, identity: str, change: Callable[[Circuit], tuple[Circuit, T]]) -> T:
+    async def _update_server(
+        self, identity: str, change: Callable[[Circuit], tuple[Circuit, T]], *, is_joining: bool = False
+    ) -> T:
         await self._fetch(identity)
         circuit = self._known[identity][1]
         changed, result = change(circuit)
@@ -171,26 +186,33 @@ class RedisStore(Shared):
             return result
         async with self._writing[identity]:  # one after the other: each begins with what the one before has written
             while True:  # ends: each turn lost was a change won by another machine
+                if not (self._is_joined or is_joining):  # who stood in line before us has found out
+                    raise TimeoutError
                 version, circuit = self._known[identity]
                 changed, result = change(circuit)
                 if changed == circuit or await self._run(identity, str(version), changed):
                     return result
 
-    async def _change_server(self, change: Callable[[Circuit], Circuit]) -> None:
+    async def _change_server(self, change: Callable[[Circuit], Circuit], *, is_joining: bool = False) -> None:
+        """Every circuit, but for those that memory knows better."""
+
+        def changed(identity: str, circuit: Circuit) -> tuple[Circuit, None]:
+            return circuit if identity in self._unwritten else change(circuit), None
+
         held: Any = self._connected().hkeys(KEY)
         for identity in {*self._known, *await held}:
-            await self._update_server(identity, lambda circuit: (change(circuit), None))
+            await self._update_server(identity, partial(changed, identity), is_joining=is_joining)
 
     async def _write_back(self) -> None:
         """Is the server there, and does it let us? Write what happened while it was away, until nothing is left."""
         await self._asked("", "", CLOSED)
         while self._unwritten or self._pending:
+            for change in list(self._pending):  # what was changed after them stands in memory, and is written below
+                await self._change_server(change, is_joining=True)
+                self._pending = [other for other in self._pending if other is not change]
             for identity in list(self._unwritten):
                 version, circuit = self._known[identity]
                 await self._run(identity, str(version), circuit)
-            if self._pending:
-                await self._change_server(self._pending[0])
-                del self._pending[0]
 
     # ---- one circuit in the server
 
@@ -211,40 +233,47 @@ class RedisStore(Shared):
 
         A server that has lost the circuit is given it back with its next change.
         """
-        is_written, present, age, text = await self._asked(identity, version, circuit)
+        is_written, present, age, text, writer = await self._asked(identity, version, circuit)
         version_known, known = self._known.get(identity, (0, CLOSED))
         if is_written and identity in self._unwritten and known != circuit:
             self._known[identity] = (present, known)  # changed again in memory, while this was on its way
         elif is_written:
             self._known[identity] = (present, circuit)
             self._unwritten.discard(identity)
-        elif present == 0:
-            self._known[identity] = (0, known)
-        elif present != version_known:
+        elif present == 0 or (writer == self._writer and identity in self._unwritten):
+            # It is lost there; or what is there is a change of ours whose reply we missed, which memory holds too.
+            self._known[identity] = (present, known)
+        elif present > version_known or (version and present != version_known):
+            # Another machine was first. To a reader an older version is an old reply; to a writer it is the present.
             self._known[identity] = (present, _from_json(text, self._clock.span() - max(0.0, age)))
-            self._unwritten.discard(identity)  # another machine was first
+            self._unwritten.discard(identity)
         return is_written
 
-    async def _asked(self, identity: str, version: str, circuit: Circuit) -> tuple[bool, int, float, str]:
+    async def _asked(self, identity: str, version: str, circuit: Circuit) -> tuple[bool, int, float, str, str]:
         age = repr(self._clock.span() - circuit.since)
-        told: Any = self._connected().eval(_SCRIPT, 1, KEY, identity, version, _to_json(circuit), age)
-        is_written, present, seconds, text = await told
-        return bool(is_written), int(present), float(seconds), str(text)
+        sent = (identity, version, _to_json(circuit), age, self._writer)
+        async with asyncio.timeout(self._patience if self._is_joined else CONNECT_SECONDS):
+            told: Any = self._connected().eval(_SCRIPT, 1, KEY, *sent)
+            is_written, present, seconds, text, writer = await told
+        return bool(is_written), int(present), float(seconds), str(text), str(writer)
 
     def _connected(self) -> Redis:
         if self._client is None:
-            pool = BlockingConnectionPool.from_url(
-                self._url,
-                max_connections=CONNECTIONS,
-                timeout=None,
-                decode_responses=True,
-                retry=Retry(NoBackoff(), 0),  # whether to ask again is decided here
-                socket_timeout=CONNECT_SECONDS,
-                socket_connect_timeout=CONNECT_SECONDS,
-                client_name="ai-gateway",
-            )
-            self._client = Redis.from_pool(pool)
+            self._client = Redis.from_pool(self._pool())
         return self._client
+
+    def _pool(self) -> BlockingConnectionPool:
+        return BlockingConnectionPool.from_url(
+            self._url,
+            max_connections=CONNECTIONS,
+            timeout=None,
+            decode_responses=True,
+            encoding_errors="replace",  # whatever another program left there
+            retry=Retry(NoBackoff(), 0),  # whether to ask again is decided here
+            socket_timeout=CONNECT_SECONDS,
+            socket_connect_timeout=CONNECT_SECONDS,
+            client_name="ai-gateway",
+        )
 
     async def _disconnect(self) -> None:
         client, self._client = self._client, None

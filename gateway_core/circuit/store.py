@@ -17,10 +17,12 @@ class CircuitStore(Protocol):
 
     A store that loses its file or server keeps working from memory and says so in `trouble`.
     `change` may be run more than once and must be pure.
+    `may_lose_a_reader`: a caller who is cancelled in `update` cannot know whether the change was made.
     """
 
     kind: str
     trouble: str | None
+    may_lose_a_reader: bool
 
     async def update(self, identity: str, change: Callable[[Circuit], tuple[Circuit, T]]) -> T: ...
 
@@ -38,6 +40,7 @@ class MemoryStore:
 
     kind = "memory"
     trouble: str | None = None
+    may_lose_a_reader = False
 
     def __init__(self) -> None:
         self._circuits: dict[str, Circuit] = {}
@@ -62,6 +65,7 @@ class Shared:
     """What stores with a place outside this process have in common: the copy from which they go on without it."""
 
     kind: str
+    may_lose_a_reader = False
 
     def __init__(self, telemetry: Telemetry | None) -> None:
         self.trouble: str | None = None

@@ -147,8 +147,8 @@ class Router:
 
     async def settled(self) -> None:
         """Wait until the circuits have heard of every call that has ended."""
-        if self._recordings:
-            await asyncio.wait(self._recordings)
+        if under_way := self._recordings | self._turnstile.leaving:
+            await asyncio.wait(under_way)
 
     async def state(self) -> CircuitState:
         """Copilot's circuit: the `state` of every reply."""

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Coroutine
 from dataclasses import dataclass
+from typing import Any
 
 from ..circuit import Circuit, CircuitPolicy, CircuitState, CircuitStore, Permit, admit, record, renew
 from ..clock import Clock
@@ -42,6 +45,7 @@ class Turnstile:
         self._clock = clock
         self._policy = policy
         self._telemetry = telemetry
+        self.leaving: set[asyncio.Task[None]] = set()
 
     async def shown(self, identity: str | None) -> CircuitState:
         """The state of a circuit, as users see it."""
@@ -59,7 +63,7 @@ class Turnstile:
             after, permit = admit(circuit, self._policy, now)
             return after, (permit, circuit)
 
-        permit, circuit = await self._store.update(identity, admitted)
+        permit, circuit = await self._entered(rung, identity, self._store.update(identity, admitted))
         if permit is not None:
             if permit.is_probe:
                 self._telemetry.tell("circuit", backend=rung.backend, state="half_open")
@@ -70,6 +74,25 @@ class Turnstile:
         reason = circuit.reason if circuit.reason in _TELLING else Reason.CIRCUIT_OPEN
         told = f"left alone after: {circuit.reason or 'failures'}"
         return Closed(Reason(reason), told, wait, CURES.get(circuit.reason, ""))
+
+    async def _entered(
+        self, rung: Tier, identity: str, entering: Coroutine[Any, Any, tuple[Permit | None, Circuit]]
+    ) -> tuple[Permit | None, Circuit]:
+        """A caller who leaves on the way in must not keep the probe's place that he was just given."""
+        if not self._store.may_lose_a_reader:
+            return await entering
+        task = asyncio.ensure_future(entering)
+        try:
+            return await asyncio.shield(task)
+        except asyncio.CancelledError:
+            leaving = asyncio.ensure_future(self._left(rung, identity, task))
+            self.leaving.add(leaving)
+            leaving.add_done_callback(self.leaving.discard)
+            raise
+
+    async def _left(self, rung: Tier, identity: str, entering: asyncio.Future[tuple[Permit | None, Circuit]]) -> None:
+        permit, _ = await entering
+        await self.leave(rung, identity, permit, GeneratorExit(), had_its_time=False)
 
     async def renew(self, identity: str | None, permit: Permit | None, lease: float, renewed: float) -> float:
         """Keep a probe's place for `lease` seconds more; gives the moment of the last renewal, `renewed` or now."""

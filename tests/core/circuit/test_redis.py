@@ -6,14 +6,17 @@ import asyncio
 import json
 import time
 from collections.abc import AsyncIterator, Callable
+from contextlib import suppress
 from typing import Any
 
 import pytest
 
-from gateway_core.circuit import Circuit, CircuitPolicy, CircuitState, End, Outcome, admit, record, reset
+from gateway_core.circuit import Circuit, CircuitPolicy, CircuitState, End, Outcome, Permit, admit, record, reset
 from gateway_core.circuit.redis import KEY, RedisStore
 from gateway_core.clock import SystemClock
+from gateway_core.routing.turnstile import Turnstile
 from gateway_core.telemetry import Telemetry
+from gateway_core.testing import ScriptedTier
 from gateway_core.testing.clock import ManualClock
 from gateway_core.types import Reason
 
@@ -132,6 +135,92 @@ async def test_what_another_machine_has_changed_meanwhile_is_kept(redis_server: 
     await fail(other, 2)
     await joined(one)
     assert [(await store.read("copilot")).failures for store in (one, other)] == [3, 3]
+
+
+async def test_our_own_change_whose_reply_was_lost_does_not_undo_what_came_after(
+    redis_server: RedisServer, make: Make
+) -> None:
+    one, other = make(), make()
+    await one.read("copilot")
+
+    def failed_as_it_freezes(circuit: Circuit) -> tuple[Circuit, None]:  # between the look and the write
+        one._patience = 0.05
+        redis_server.freeze()
+        admitted, permit = admit(circuit, POLICY, 0.0)
+        return record(admitted, permit or Permit(0), FAILURE, POLICY, 0.0), None
+
+    await one.update("copilot", failed_as_it_freezes)
+    await fail(one, 2)
+    assert (await one.read("copilot")).state is CircuitState.OPEN
+
+    one._patience = PATIENCE
+    redis_server.thaw()
+    await joined(one)
+    for store in (one, other):
+        assert ((await store.read("copilot")).state, (await store.read("copilot")).failures) == (CircuitState.OPEN, 3)
+
+
+async def test_a_reset_while_the_server_is_away_does_not_undo_what_came_after_it(
+    redis_server: RedisServer, make: Make
+) -> None:
+    store = make()
+    await fail(store, 3)
+    store._patience = 0.05
+    redis_server.freeze()
+    await store.change_all(reset)
+    refused = Outcome(End.HOLD, Reason.UNAUTHORIZED, float("inf"))
+
+    def held(circuit: Circuit) -> tuple[Circuit, None]:
+        return record(circuit, Permit(circuit.generation), refused, POLICY, 0.0), None
+
+    await store.update("copilot", held)
+    store._patience = PATIENCE
+    redis_server.thaw()
+    await joined(store)
+    circuit = await store.read("copilot")
+    assert (circuit.state, circuit.reason) == (CircuitState.OPEN, Reason.UNAUTHORIZED)
+
+
+async def test_a_burst_of_failures_is_no_reason_to_leave_the_server(make: Make) -> None:
+    telemetry = Telemetry(time.time)
+    store = make(telemetry=telemetry)
+    await asyncio.gather(*(fail(store) for _ in range(300)))
+    assert telemetry.recent("store") == ()
+    assert (await store.read("copilot")).failures >= POLICY.failure_threshold
+
+
+@pytest.mark.parametrize("option", ["foo=1", "socket_timeout=abc"])
+def test_an_option_that_makes_no_sense_is_refused_before_anybody_asks(option: str) -> None:
+    with pytest.raises(ValueError, match="foo|socket_timeout"):
+        RedisStore(f"redis://:secret@127.0.0.1:9/0?{option}", SystemClock())
+
+
+async def test_what_another_program_left_in_our_place_is_a_closed_circuit(make: Make) -> None:
+    store = make()
+    await store.read("copilot")
+    client: Any = store._connected()
+    await client.execute_command("HSET", KEY, b"copilot", b"\xff\xfe")
+    await client.execute_command("HSET", KEY, b"\xff", b"{}")
+    await store.change_all(reset)
+    await fail(store, 3)
+    assert ((await store.read("copilot")).state, store.trouble) == (CircuitState.OPEN, None)
+
+
+async def test_f63_a_caller_who_leaves_while_he_enters_keeps_no_place(make: Make) -> None:
+    store, clock = make(), SystemClock()
+    turnstile = Turnstile(store, clock, POLICY, Telemetry(time.time))
+    for steps in range(40):
+        identity = f"copilot {steps}"
+        due = Circuit(CircuitState.OPEN, since=clock.span(), generation=1)
+        await store.update(identity, lambda _, due=due: (due, None))
+        entering = asyncio.create_task(turnstile.enter(ScriptedTier("copilot"), identity))
+        for _ in range(steps):
+            await asyncio.sleep(0)
+        if entering.cancel():
+            with suppress(asyncio.CancelledError):
+                await entering
+            await asyncio.gather(*turnstile.leaving)
+            assert (await store.read(identity)).state is CircuitState.OPEN, steps
 
 
 async def test_f68_machines_whose_clocks_differ_agree_how_long_a_wait_has_run(make: Make) -> None:
