@@ -368,8 +368,9 @@ class Router:
         if course.goes_on:
             if prompt.max_tokens is not None:
                 prompt = replace(prompt, max_tokens=course.tokens_left)
-            turn.seam = Seam(course.text)
-            prompt = to_go_on(prompt, course.text, rung.can_prefill)
+            carries_on = rung.can_prefill
+            turn.seam = None if carries_on else Seam(course.text)
+            prompt = to_go_on(prompt, course.text, carries_on)
         return prompt
 
     async def _write(self, turn: _Turn, text: str, chunk: Chunk) -> list[Event]:

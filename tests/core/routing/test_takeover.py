@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from gateway_core.errors import AllTiersFailed, AnswerInterrupted, TierBroken, TierUnavailable
 from gateway_core.testing import ScriptedTier
@@ -112,6 +114,26 @@ async def test_a_tier_that_can_prefill_gets_the_text_so_far_as_its_own():
     local = ScriptedTier("local", WORDS[40:], can_prefill=True)
     await read(router(cut(CUTS[0].values[0]), local))
     assert [m.role for m in local.prompts[0].messages] == ["user", "assistant"]
+
+
+@given(
+    st.text(min_size=1)
+    | st.text("ab \n", min_size=1)
+    | st.lists(st.sampled_from(["la", "0,", "|", "Sure,"])).map(" ".join),
+    st.data(),
+)
+def test_what_a_tier_that_can_prefill_writes_is_shown_as_it_is(text, data):
+    @in_virtual_time
+    async def story(shown, rest):
+        copilot = ScriptedTier("copilot", [shown, TierBroken("copilot", "cut")])
+        seen = await read(router(copilot, ScriptedTier("local", rest, can_prefill=True)))
+        assert seen.text == seen.whole.text == text + "."
+        assert seen.whole.notes == ()
+
+    text = text or "a"
+    cut_at, size = data.draw(st.integers(1, len(text))), data.draw(st.integers(1, 9))
+    rest = text[cut_at:] + "."
+    story(text[:cut_at], [rest[i : i + size] for i in range(0, len(rest), size)])
 
 
 @in_virtual_time
