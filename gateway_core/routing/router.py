@@ -368,8 +368,9 @@ class Router:
         if course.goes_on:
             if prompt.max_tokens is not None:
                 prompt = replace(prompt, max_tokens=course.tokens_left)
-            turn.seam = Seam(course.text)
-            prompt = to_go_on(prompt, course.text, rung.can_prefill)
+            carries_on = rung.can_prefill
+            turn.seam = None if carries_on else Seam(course.text)
+            prompt = to_go_on(prompt, course.text, carries_on)
         return prompt
 
     async def _write(self, turn: _Turn, text: str, chunk: Chunk) -> list[Event]:
@@ -384,6 +385,8 @@ class Router:
         if turn.has_written:
             return []
         turn.has_written = True
+        if turn.seam is not None:
+            course.note(*(f"{rung.backend} {told}" for told in turn.seam.left_out))
         started = course.open_segment(rung.backend, rung.mode)
         return [started or Meta(course.ask.id, rung.backend, str(await self.state()))]
 
@@ -391,7 +394,8 @@ class Router:
         """The end marker. A rung that finished without a text has answered all the same: after a restart its empty
         answer is the answer, and not the broken text of the rung before."""
         if not turn.has_written and turn.course.goes_on:
-            turn.course.note(f"{turn.rung.backend} added nothing to the text that broke off")
+            if turn.seam is None or not turn.seam.left_out:
+                turn.course.note(f"{turn.rung.backend} added nothing to the text that broke off")
         elif not turn.has_written and finish_reason == "stop":
             turn.course.note(f"{turn.rung.backend} answered with an empty text")
         events = await self._open(turn)

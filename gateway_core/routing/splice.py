@@ -1,8 +1,12 @@
 """One text out of two writers: what the second one repeats or announces is not shown again. Pure.
 
-The second tier is asked to go on from the last character. It may all the same repeat the last words, begin the
-whole answer again, or say "Sure, here is the rest:" first. Text is held back only while it still agrees with what
-was shown or may still be such an announcement.
+A tier that takes the text so far as its own carries on exactly, and nothing here is asked. Another is told to go on
+from the last character; it may all the same repeat the last words, begin the whole text again, or say "Sure, here is
+the rest:" first. Text is held back only while it may still be one of these.
+
+A text may also repeat by itself: rows of a table, a refrain, lines of code. Two things tell these from a writer who
+reads the end again: how much it is (few words, or all there is), and whether the end has been going round already.
+Where both are as likely, the text stays: a repetition that is seen harms less than a loss that is not.
 """
 
 from __future__ import annotations
@@ -40,8 +44,14 @@ _STARTS = (
     "the rest of the text",
 )  # fmt: skip
 _LONGEST_PREAMBLE = 240
-_STRONG_WORDS = 2
-_STRONG_CHARS = 4
+_MOST_WORDS = 12
+_MOST_CHARS = 200
+_FEWEST_WORDS = 2
+_FEWEST_CHARS = 4
+_UNSPACED = r"\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
+_LETTER = re.compile(rf"[0-9A-Za-z_]|[^\x00-\x7f\s{_UNSPACED}]")  # of a script that sets its words apart
+_WORD = re.compile(rf"[{_UNSPACED}]|(?:{_LETTER.pattern})+")
+_BETWEEN_BLANKS = re.compile(rf"[{_UNSPACED}]|[^\s{_UNSPACED}]+")
 
 
 def to_go_on(prompt: Prompt, shown: str, can_prefill: bool) -> Prompt:
@@ -51,49 +61,53 @@ def to_go_on(prompt: Prompt, shown: str, can_prefill: bool) -> Prompt:
 
 
 class Seam:
-    """Takes the second writer's text as it comes and gives what may be shown after `shown`."""
+    """Takes the text of a writer who was told to go on, as it comes, and gives what may be shown after `shown`."""
 
     def __init__(self, shown: str) -> None:
         self._shown = shown
         self._held: str | None = ""
+        self.left_out: tuple[str, ...] = ()  # what the writer did: "began by ..."
 
     def feed(self, text: str) -> str:
         if self._held is None:
             return text
         self._held += text
-        new = _new_text(self._shown, self._held, is_all=False)
-        if new is None:
-            return ""
-        self._held = None
-        return new
+        return self._settle(is_all=False)
 
     def end(self) -> str:
         """No more text will come: what of the held text is new."""
-        if self._held is None:
+        return "" if self._held is None else self._settle(is_all=True)
+
+    def _settle(self, *, is_all: bool) -> str:
+        found = _new_text(self._shown, self._held or "", is_all=is_all)
+        if found is None:
             return ""
-        held, self._held = self._held, None
-        return _new_text(self._shown, held, is_all=True) or ""
+        self._held = None
+        text, self.left_out = found
+        return text
 
 
-def _new_text(shown: str, text: str, *, is_all: bool) -> str | None:
-    """What of `text` goes on from `shown`; `None`: cannot be told yet."""
+def _new_text(shown: str, text: str, *, is_all: bool) -> tuple[str, tuple[str, ...]] | None:
+    """What of `text` goes on from `shown`, and what was left out; `None`: cannot be told yet."""
     at_sentence_end = shown.rstrip()[-1:] in tuple(".!?:。！？\"'”)") or not shown.strip()
     after = _preamble_end(text, at_sentence_end, is_all)
     if after is None:
         return None
-    overlap = _overlap_end(shown, text, after, is_all)
+    overlap = _overlap(shown, text, after, is_all)
     if overlap is None:
         return None
-    if overlap > after:
-        return text[overlap:]
+    end, told = overlap
+    left_out = (("began with an announcement; it is left out",) if after else ()) + ((told,) if told else ())
+    if told:
+        return text[end:], left_out
     rest = text[after:]
-    if shown[-1:].isspace():
-        return rest.lstrip(" ")
-    if after and rest[:1].isalnum():
+    if re.fullmatch(r"\S ", shown[-2:]) and re.match(r" \S", rest):
+        return rest[1:], left_out  # told to begin with a blank, it did so after one
+    if after and rest[:1].isalnum() and not shown[-1:].isspace():
         # The blank between the announcement and the text stands where the cut was.
         blanks = text[len(text[:after].rstrip()) : after]
-        return (blanks if at_sentence_end else " ") + rest
-    return rest
+        rest = (blanks if at_sentence_end else " ") + rest
+    return rest, left_out
 
 
 def _preamble_end(text: str, at_sentence_end: bool, is_all: bool) -> int | None:
@@ -120,27 +134,40 @@ def _preamble_end(text: str, at_sentence_end: bool, is_all: bool) -> int | None:
     return 0
 
 
-def _overlap_end(shown: str, text: str, start: int, is_all: bool) -> int | None:
-    """Where the longest repetition of the end of `shown` ends in `text`; `start` if there is none."""
+def _overlap(shown: str, text: str, start: int, is_all: bool) -> tuple[int, str] | None:
+    """Where in `text` a repetition of the end of `shown` ends, and what to tell of it; nothing is told of none."""
     rest = text[start:].lstrip()
-    rest = rest.removeprefix("...").removeprefix("…").lstrip()
-    if not rest:
-        return start if is_all else None
-    if not is_all and len(rest) < len(shown) and rest in shown:
+    if not is_all and "...".startswith(rest):
         return None
-    tail = shown.rstrip()
-    first = len(text) - len(rest)
-    starts_anew = start > 0 or not text[:1].isspace()
+    rest = rest.removeprefix("...").removeprefix("…").lstrip()
+    if not is_all and _may_grow(shown.lstrip(), rest):
+        return None
+    tail = shown.strip()
+    blanks = shown[len(shown.rstrip()) :]
+    between = blanks + text[start : len(text) - len(text[start:].lstrip())]
     for length in _repeated(tail, rest):
-        if _is_repetition(tail, rest[:length], starts_anew):
-            end = first + length
-            # Blanks at the end of the shown text are repeated too.
-            for _ in shown[len(tail) :]:
-                if not text[end : end + 1].isspace():
-                    break
-                end += 1
-            return end
-    return start
+        if length < len(tail) and _LETTER.match(tail[-length - 1]) and _LETTER.match(rest):
+            continue  # begins within a word
+        before, repeated = tail[:-length], rest[:length]
+        told = _told(before, repeated, is_glued=start > 0 or not between)
+        is_longer = len(rest) > _MOST_CHARS and rest[: _MOST_CHARS + 1] in tail  # read from further back
+        if not told or (before and (is_longer or _is_a_line(before, repeated + between))):
+            break  # nor are the shorter ones
+        end = len(text) - len(rest) + length
+        # Blanks at the end of the shown text are repeated too.
+        for _ in blanks:
+            if not text[end : end + 1].isspace():
+                break
+            end += 1
+        return end, told
+    return start, ""
+
+
+def _may_grow(shown: str, text: str) -> bool:
+    """More of `text` may make it a repetition, or a longer one."""
+    if len(text) >= len(shown):
+        return not text
+    return shown.startswith(text) or (len(text) <= _MOST_CHARS and text in shown)
 
 
 def _repeated(shown: str, text: str) -> Iterator[int]:
@@ -164,17 +191,42 @@ def _repeated(shown: str, text: str) -> Iterator[int]:
         length = shorter[length]
 
 
-def _is_repetition(shown: str, repeated: str, starts_anew: bool) -> bool:
-    """More than the same letters by chance: whole words, several unless the writer clearly starts anew."""
-    if starts_anew and len(repeated) == len(shown):
-        return True
-    before = shown[: len(shown) - len(repeated)][-1:]
-    if before.isascii() and before.isalnum() and repeated[0].isalnum():
-        return False
-    words = sum(any(c.isalnum() for c in word) for word in repeated.split())
-    is_word_written = repeated[0].isascii()
-    enough = words >= _STRONG_WORDS or starts_anew or not is_word_written
-    return enough and sum(c.isalnum() for c in repeated) >= _STRONG_CHARS
+def _told(before: str, repeated: str, *, is_glued: bool) -> str:
+    """What to tell of this end of the shown text where it is plausibly read again; empty if it may as well go on.
+
+    `is_glued`: no blank stands in between, so that a text that goes on would run two words into one.
+    """
+    words = sum(any(map(str.isalnum, word)) for word in _BETWEEN_BLANKS.findall(repeated))
+    chars = sum(map(str.isalnum, repeated)) + (is_glued and not before)  # Par, Paris
+    is_short = words <= _MOST_WORDS and len(repeated) <= _MOST_CHARS
+    is_chance = chars < _FEWEST_CHARS or (words < _FEWEST_WORDS and not is_glued)
+    if is_chance or (before and not is_short) or _goes_round(before, repeated):
+        return ""
+    if not is_short:
+        return "began the whole text again; it is shown once"
+    if words == 1:
+        return "began by repeating a word; it is shown once"
+    return f"began by repeating {words} words; they are shown once"
+
+
+def _is_a_line(before: str, repeated: str) -> bool:
+    """Ends where it began in its line, a line or more below: tables, songs and code repeat whole lines."""
+    return repeated.rstrip(" \t").endswith("\n" + before.rpartition("\n")[2].rstrip(" \t"))
+
+
+def _goes_round(before: str, repeated: str) -> bool:
+    """All of this end of the shown text lies where words repeat with a period, for at least one and a half of it."""
+    ending = _WORD.findall(repeated)
+    words = _WORD.findall(before[-2 * _MOST_CHARS :]) + ending
+    if len(ending) == 1 and ending[0] in (ending[0] * 2)[1:-1]:
+        return True  # haha
+    for period in range(1, _MOST_WORDS + 1):
+        same = 0
+        while same + period < len(words) and words[-1 - same] == words[-1 - same - period]:
+            same += 1
+        if same * 2 >= period and same + period >= len(ending):
+            return True
+    return False
 
 
 def tokens_in(text: str, chunks: int) -> int:

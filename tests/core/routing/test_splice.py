@@ -41,6 +41,18 @@ def joined(shown: str, *pieces: str) -> str:
         ("Flour.\n", "The rest of the dough:\nsalt", "Flour.\nThe rest of the dough:\nsalt"),
         ("Flour.\n", "Continuing from there:\nsalt", "Flour.\nsalt"),
         ("Flour.\n", "The rest of the answer:\nsalt", "Flour.\nsalt"),
+        ("La la la", " la la la.", "La la la la la la."),
+        ("x = [0, 0, 0,", " 0, 0, 0]", "x = [0, 0, 0, 0, 0, 0]"),
+        ("шумно и очень", " очень весело", "шумно и очень очень весело"),
+        ("על נהר הסיין", " הסיין זורם", "על נהר הסיין הסיין זורם"),
+        ("| a | b |\n| 10 | 20 |\n", "| 10 | 20 |\n| 10 | 20 |\n", "| a | b |\n" + "| 10 | 20 |\n" * 3),
+        ("| a | b |\n| 10 | 20 |", "\n| 10 | 20 |\n", "| a | b |\n" + "| 10 | 20 |\n" * 2),
+        ("One line\nOne more line\nOne", " more line\nThe end", "One line\nOne more line\nOne more line\nThe end"),
+        ("f():\n    x = 100\n ", "   x = 100\n", "f():\n    x = 100\n    x = 100\n"),
+        ("def f():\n", "    return 1", "def f():\n    return 1"),
+        ("    if x:\n    ", "    return 1", "    if x:\n        return 1"),
+        ("Haha", "haha!", "Hahahaha!"),
+        ("It flows. The river ", "river flows.", "It flows. The river river flows."),
     ],
 )
 def test_what_is_repeated_or_announced_is_not_shown_again(shown, second, whole):
@@ -57,15 +69,72 @@ def test_nothing_shown_is_ever_taken_back_and_the_rest_is_a_tail(shown, second, 
     assert second.endswith(whole[len(shown) :].lstrip())
 
 
-WORDS = st.lists(st.from_regex(r"[a-z]{3,9}", fullmatch=True), min_size=12, max_size=30, unique=True)
+def pieces_of(text: str, size: int) -> list[str]:
+    return [text[i : i + size] for i in range(0, len(text), size)]
 
 
-@given(WORDS, st.integers(4, 8), st.integers(0, 4), st.integers(1, 9))
-def test_any_repetition_of_whole_words_leaves_no_gap_and_no_repeat(words, cut, repeated, size):
-    shown = " ".join(words[:cut])
-    second = " " + " ".join(words[cut - repeated :]) if repeated != 1 else " " + " ".join(words[cut:])
-    pieces = [second[i : i + size] for i in range(0, len(second), size)]
-    assert joined(shown, *pieces).split() == words
+# Each begins with other letters than it ends with, so that none goes round in itself.
+WORD = st.from_regex(r"[a-m]{2}[n-z]{2,7}", fullmatch=True)
+BETWEEN = st.sampled_from([" ", "\n", ", ", ". ", "; "])
+FEW = st.lists(st.sampled_from(["the", "quick", "fox", "é", "שלום", "0", "|", "good,"]), min_size=2, max_size=60)
+
+
+@given(st.lists(WORD, min_size=12, max_size=30, unique=True), st.data(), st.integers(1, 9))
+def test_the_last_words_read_again_leave_no_gap_and_no_repeat(words, data, size):
+    cut = data.draw(st.integers(1, len(words) - 1))
+    repeated = data.draw(st.integers(0, min(8, cut)))
+    # A single word after a blank may as well be meant: "very very".
+    blank = "" if repeated == 1 else " " if repeated == 0 else data.draw(st.sampled_from(["", " "]))
+    shown, second = " ".join(words[:cut]), blank + " ".join(words[cut - repeated :])
+    assert joined(shown, *pieces_of(second, size)) == " ".join(words)
+
+
+@given(st.lists(st.tuples(WORD | st.sampled_from("01|"), BETWEEN), min_size=1, max_size=8), st.data())
+def test_where_a_text_goes_round_nothing_of_it_is_lost(unit, data):
+    once = "".join(map("".join, unit))
+    whole = once * 6
+    cut = data.draw(st.integers(2 * len(once), len(whole)))
+    size = data.draw(st.integers(1, 9))
+    assert joined(whole[:cut], *pieces_of(whole[cut:], size)) == whole
+
+
+@given(FEW.map(" ".join) | st.lists(WORD, min_size=2).map(" ".join) | st.text("ab \n", min_size=2), st.data())
+def test_of_an_exact_continuation_no_more_than_a_few_words_are_ever_lost(whole, data):
+    cut = data.draw(st.integers(1, len(whole) - 1))
+    seam = Seam(whole[:cut])
+    second = "".join(map(seam.feed, pieces_of(whole[cut:], data.draw(st.integers(1, 9))))) + seam.end()
+    assert whole.endswith(second)
+    lost = whole[cut : len(whole) - len(second)].strip()
+    assert (len(lost.split()) <= 12 and len(lost) <= 200) or lost == whole[:cut].strip()
+    assert not lost or "repeating" in "".join(seam.left_out) or "whole text again" in "".join(seam.left_out)
+
+
+MANY = " ".join(f"word{n}" for n in range(90))
+
+
+@pytest.mark.parametrize("size", [1, 7, 5000])
+@pytest.mark.parametrize(
+    ("again", "told"),
+    [
+        pytest.param(1, ("began by repeating a word; it is shown once",), id="a word"),
+        pytest.param(5, ("began by repeating 5 words; they are shown once",), id="five words"),
+        pytest.param(12, ("began by repeating 12 words; they are shown once",), id="twelve words"),
+        pytest.param(13, (), id="thirteen are more than an oversight"),
+        pytest.param(40, (), id="so are forty"),
+        pytest.param(90, ("began the whole text again; it is shown once",), id="all"),
+    ],
+)
+def test_what_is_left_out_is_told_and_more_than_a_few_words_only_where_all_is_begun_again(again, told, size):
+    seam = Seam(MANY)
+    repeated = " ".join(MANY.split()[-again:])
+    second = "".join(map(seam.feed, pieces_of(repeated + " and on", size))) + seam.end()
+    assert (second, seam.left_out) == (" and on" if told else repeated + " and on", told)
+
+
+def test_an_announcement_that_is_left_out_is_told():
+    seam = Seam("It lies on")
+    assert seam.feed("Sure, here's the rest: the river") == " the river"
+    assert seam.left_out == ("began with an announcement; it is left out",)
 
 
 @given(st.text("ab", max_size=12), st.text("ab", max_size=12))
@@ -74,10 +143,16 @@ def test_every_beginning_that_the_shown_text_ends_with_is_found(shown, text):
     assert list(_repeated(shown, text)) == [n for n in lengths if shown.endswith(text[:n])]
 
 
-@pytest.mark.parametrize("second", ["Q" + "alpha beta " * 90_000, "a" * 500_000 + "c", "Continu" + "a" * 1_000_000])
-def test_a_million_characters_at_once_are_joined_in_a_moment(second):
+MILLION = "a" * 500_000
+
+
+@pytest.mark.parametrize("shown", [MILLION + "b", "b" + MILLION, "a " * 250_000])
+@pytest.mark.parametrize(
+    "second", ["Q" + "alpha beta " * 90_000, MILLION + "c", "Continu" + MILLION * 2, "a " * 250_000]
+)
+def test_a_million_characters_at_once_are_joined_in_a_moment(shown, second):
     begun = time.process_time()
-    joined("a" * 500_000 + "b", second)
+    joined(shown, second)
     assert time.process_time() - begun < 3
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from gateway_core.errors import AllTiersFailed, AnswerInterrupted, TierBroken, TierUnavailable
 from gateway_core.testing import ScriptedTier
@@ -114,6 +116,36 @@ async def test_a_tier_that_can_prefill_gets_the_text_so_far_as_its_own():
     assert [m.role for m in local.prompts[0].messages] == ["user", "assistant"]
 
 
+@given(
+    st.text(min_size=1)
+    | st.text("ab \n", min_size=1)
+    | st.lists(st.sampled_from(["la", "0,", "|", "Sure,"])).map(" ".join),
+    st.data(),
+)
+def test_what_a_tier_that_can_prefill_writes_is_shown_as_it_is(text, data):
+    @in_virtual_time
+    async def story(shown, rest):
+        copilot = ScriptedTier("copilot", [shown, TierBroken("copilot", "cut")])
+        seen = await read(router(copilot, ScriptedTier("local", rest, can_prefill=True)))
+        assert seen.text == seen.whole.text == text + "."
+        assert seen.whole.notes == ()
+
+    text = text or "a"
+    cut_at, size = data.draw(st.integers(1, len(text))), data.draw(st.integers(1, 9))
+    rest = text[cut_at:] + "."
+    story(text[:cut_at], [rest[i : i + size] for i in range(0, len(rest), size)])
+
+
+@pytest.mark.parametrize("tier", [{"can_prefill": True}, {}])
+@in_virtual_time
+async def test_the_other_five_of_ten_equal_rows_are_shown(tier):
+    rows = ["| 0 | 0 |\n"] * 5
+    copilot = ScriptedTier("copilot", ["| a | b |\n|---|---|\n", *rows, TierBroken("copilot", "cut")])
+    seen = await read(router(copilot, ScriptedTier("local", rows, **tier)))
+    assert seen.text.count("| 0 | 0 |\n") == 10
+    assert seen.whole.notes == ()
+
+
 @in_virtual_time
 async def test_nobody_left_to_go_on_keeps_the_partial_text():
     seen = await read(router(cut(CUTS[0].values[0]), ScriptedTier("cloud", [TierBroken("cloud", "500")])))
@@ -201,6 +233,8 @@ def test_f97_neither_repetition_nor_preamble_is_shown(second):
         seen = await read(router(cut(CUTS[0].values[0]), ScriptedTier("cloud", second)))
         assert seen.text.split() == TEXT.split()
         assert seen.text == seen.whole.text
+        assert all(note.startswith("cloud began ") for note in seen.whole.notes)
+        assert seen.whole.notes
 
     story()
 
@@ -226,6 +260,15 @@ async def test_a_tier_that_says_nothing_new_leaves_the_text_as_it_is():
     seen = await read(router(copilot, ScriptedTier("cloud", WORDS[55:])))
     assert seen.text == TEXT
     assert seen.whole.finish_reason == "stop"
+    assert seen.whole.notes == ("cloud began by repeating 5 words; they are shown once",)
+
+
+@in_virtual_time
+async def test_of_a_tier_that_is_cut_before_anything_new_nothing_is_told():
+    cloud = ScriptedTier("cloud", [*WORDS[38:40], TierBroken("cloud", "cut")])
+    seen = await read(router(cut(CUTS[0].values[0]), cloud, ScriptedTier("local", WORDS[40:], can_prefill=True)))
+    assert (seen.text, seen.whole.notes) == (TEXT, ())
+    assert [s.backend for s in seen.whole.segments] == ["copilot", "local"]
 
 
 @pytest.mark.parametrize("whole", [False, True])
