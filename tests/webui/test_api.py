@@ -13,7 +13,7 @@ from gateway_core.errors import RateLimited, TierBroken
 from gateway_core.testing import ScriptedTier
 from gateway_core.types import Chunk
 from webui import streams
-from webui.asking import Asker, Question
+from webui.asking import Asker, ChatBusy, Question
 from webui.chats import ChatStore
 from webui.streams import EventStream
 
@@ -315,6 +315,52 @@ async def test_a_second_question_in_a_busy_conversation_is_refused():
     with pytest.raises(Exception, match=chat.id):
         asker.ask(store.get(chat.id), Question(prompt="Me too"))
     await first.aclose()
+
+
+def asking(*script):
+    """An asker over one tier, and a conversation to ask in."""
+    tier = ScriptedTier("copilot", *script)
+    made, store = gateway(tier), ChatStore(Settings().ai_gateway_state_dir)
+    return tier, store, Asker(store, lambda page: (made, "")), store.new()
+
+
+async def test_of_two_questions_at_once_one_is_asked_though_neither_has_begun():
+    tier, store, asker, chat = asking(["a"])
+    first = asker.ask(chat, Question(prompt="Hi"))
+    with pytest.raises(ChatBusy):
+        asker.ask(store.get(chat.id), Question(prompt="Hi"))
+    async for _ in first:
+        pass
+
+    assert (tier.calls, len(store.get(chat.id).turns)) == (1, 2)
+    assert not asker.is_answering(chat.id)
+
+
+async def test_a_client_that_is_gone_before_its_answer_begins_leaves_the_conversation_free():
+    tier, _, asker, chat = asking(["a"])
+
+    async def gone(message):
+        raise OSError
+
+    with pytest.raises(OSError):  # noqa: PT011 - the client's
+        await EventStream(partial(asker.ask, chat, Question(prompt="Hi")))({"type": "http"}, asyncio.sleep, gone)
+
+    assert (asker.is_answering(chat.id), tier.calls) == (False, 0)
+
+
+@pytest.mark.parametrize("of_all", [True, False])
+async def test_what_is_stopped_before_it_begins_asks_nobody_and_is_not_in_the_way(of_all):
+    tier, store, asker, chat = asking(["a"])
+    stopped = asker.ask(chat, Question(prompt="Hi"))
+    await asker.stop(None if of_all else chat.id)
+    with pytest.raises(asyncio.CancelledError):
+        await anext(stopped)
+    after = asker.ask(store.get(chat.id), Question(prompt="Hi again"))
+    await stopped.aclose()
+
+    assert asker.is_answering(chat.id)
+    assert [name async for name, _ in after][-1] == "chat"
+    assert (tier.calls, [turn["text"] for turn in store.get(chat.id).turns]) == (1, ["Hi again", "a"])
 
 
 async def test_a_document_added_while_an_answer_grows_is_not_lost():
