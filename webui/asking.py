@@ -10,7 +10,7 @@ import asyncio
 import secrets
 import time
 from collections.abc import AsyncGenerator, Callable
-from contextlib import aclosing, suppress
+from contextlib import aclosing
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -203,7 +203,8 @@ class Asker:
                 forget()
             assert final is not None  # a stream ends in Done or raises
             chat.turns[answer_at:] = [final]
-            self._keep(chat)
+            if trouble := self._keep(chat):
+                final["about"]["not_kept"] = trouble
             yield "turn", final
             yield "chat", chat.summary
         except (asyncio.CancelledError, GeneratorExit):
@@ -213,15 +214,23 @@ class Asker:
         finally:
             self._free(chat.id, place)
 
-    def _keep(self, chat: Chat) -> None:
-        """Save turns and choices only: a title or a document may have changed while the answer grew."""
+    def _keep(self, chat: Chat) -> str:
+        """Save turns and choices only: a title or a document may have changed while the answer grew.
+
+        What keeps it from being saved is told, not raised: an answer that was paid for is shown in any case.
+        """
 
         def kept(current: Chat) -> None:
             current.turns, current.dropped, current.choices = chat.turns, chat.dropped, chat.choices
 
-        with suppress(NoSuchChat):  # deleted meanwhile, and stays so
+        try:
             current = self._store.change(chat.id, kept)
-            chat.title, chat.updated = current.title, current.updated
+        except NoSuchChat:  # deleted meanwhile, and stays so
+            return ""
+        except OSError as exc:
+            return f"Not kept, copy what you need: {exc.strerror or type(exc).__name__}."
+        chat.title, chat.updated = current.title, current.updated
+        return ""
 
 
 def _nobody(name: str, value: dict[str, Any]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import json
 from functools import partial
 
@@ -12,7 +13,7 @@ from gateway_core import Reason, Settings
 from gateway_core.errors import RateLimited, TierBroken
 from gateway_core.testing import ScriptedTier
 from gateway_core.types import Chunk
-from webui import streams
+from webui import chats, streams
 from webui.asking import Asker, ChatBusy, Question
 from webui.chats import ChatStore
 from webui.streams import EventStream
@@ -346,6 +347,57 @@ async def test_a_client_that_is_gone_before_its_answer_begins_leaves_the_convers
         await EventStream(partial(asker.ask, chat, Question(prompt="Hi")))({"type": "http"}, asyncio.sleep, gone)
 
     assert (asker.is_answering(chat.id), tier.calls) == (False, 0)
+
+
+@pytest.fixture
+def disk(monkeypatch):
+    """A disk that is full after so many writes of conversations: `disk.room`."""
+
+    class Disk:
+        room = 1_000_000
+
+    def written(path, value, write=chats._write):
+        Disk.room -= 1
+        if Disk.room < 0:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        write(path, value)
+
+    monkeypatch.setattr(chats, "_write", written)
+    return Disk
+
+
+@pytest.mark.parametrize("room", [0, 1, 2])
+@pytest.mark.parametrize("ending", ["ok", TierBroken("copilot", "down")])
+async def test_what_the_full_disk_has_no_room_for_is_shown_whole_and_told_not_to_be_kept(disk, room, ending):
+    async with calling(ScriptedTier("copilot", ["Paris ", ending])) as client:
+        chat = await new_chat(client)
+        disk.room = room
+        events = await ask(client, chat, "Capital?", keep=0)
+        disk.room = 1000
+        again = await ask(client, chat, "Capital?", keep=0)
+
+    assert kinds(events)[-2:] == kinds(again)[-2:] == ["turn", "chat"]
+    told = "Not kept, copy what you need: No space left on device." if room < 2 else None
+    assert (turn_of(events)["about"].get("not_kept"), turn_of(again)["about"].get("not_kept")) == (told, None)
+
+
+async def test_a_reader_who_leaves_when_the_disk_is_full_still_ends_the_work(disk):
+    tier, _, asker, chat = asking(["a", 60.0])
+    events = asker.ask(chat, Question(prompt="Hi"))
+    disk.room = 0
+    while (await anext(events))[0] != "delta":
+        pass
+    await events.aclose()
+
+    assert (tier.cancelled, asker.is_answering(chat.id)) == (1, False)
+
+
+async def test_a_disk_without_room_for_a_new_conversation_is_told(disk):
+    disk.room = 0
+    async with calling() as client:
+        reply = await client.post("/chats", json={})
+
+    assert (reply.status_code, "No space left on device" in reply.json()["detail"]) == (507, True)
 
 
 @pytest.mark.parametrize("of_all", [True, False])
