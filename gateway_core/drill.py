@@ -1,7 +1,8 @@
 """A drill: one question meets a fault that was chosen, and survives it or not, for all to see.
 
 The fault is put in front of the real tiers inside a gateway of its own, with circuits and a journal of its own in
-memory: no real circuit is charged, and no other user of the tiers notices. What the tiers answer is real, and paid for.
+memory: no real circuit is charged, and no other user of the tiers notices. What the tiers answer is real, and paid for;
+a tier that the fault keeps from being asked costs nothing, and no budget is charged for it.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from .types import Reason
 
 _CUT_AFTER = 60  # characters
 _RATE_LIMIT = 45.0  # seconds
-_NEVER = 3600.0
+_IN_TIME = 0.95  # of a tier's share of the request; when that is over, the router takes it for one without a connection
 
 DRILL_FAULTS = {
     "down": "is down",
@@ -48,7 +49,11 @@ def drilled(gateway: Gateway, drill: Drill) -> Gateway:
     rungs = gateway.router.rungs
     if drill.begins_there:
         rungs = rungs[next((n for n, rung in enumerate(rungs) if rung.backend == drill.tier), 0) :]
-    broken: list[Any] = [_Faulty(rung, drill.fault) if _meets(rung, drill) else rung for rung in rungs]
+    chosen = gateway.settings
+    waits = {True: chosen.first_token_timeout, False: chosen.local_first_token_timeout}
+    broken: list[Any] = [
+        _Faulty(rung, drill.fault, waits[rung.backend != "local"]) if _meets(rung, drill) else rung for rung in rungs
+    ]
     return Gateway(
         broken,
         settings=gateway.settings,
@@ -64,11 +69,15 @@ def _meets(rung: Tier, drill: Drill) -> bool:
 
 
 class _Faulty:
-    """A tier with a fault in front of it. Everything but its stream is the tier's own."""
+    """A tier with a fault in front of it. Everything but its stream is the tier's own.
 
-    def __init__(self, rung: Tier, fault: str) -> None:
+    `wait`: seconds that a first event is waited for.
+    """
+
+    def __init__(self, rung: Tier, fault: str, wait: float) -> None:
         self._rung = rung
         self._fault = fault
+        self._wait = wait
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._rung, name)
@@ -83,8 +92,9 @@ class _Faulty:
             case "rate_limited":
                 raise TierFailed(backend, "drill: too many requests", reason=Reason.RATE_LIMITED, wait=_RATE_LIMIT)
             case "slow":
-                call.sent()
-                await asyncio.sleep(_NEVER)
+                # Not by `call.sent()` and silence: nothing has left, so nothing may have been billed.
+                await asyncio.sleep(min(self._wait, call.until_text * _IN_TIME))
+                raise TierFailed(backend, "drill: no first event in time", reason=Reason.FIRST_TOKEN_TIMEOUT)
         shown = 0
         async with aclosing(self._rung.stream(prompt, call)) as chunks:
             async for chunk in chunks:

@@ -8,6 +8,7 @@ from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping, Sequen
 from contextlib import aclosing, suppress
 from dataclasses import replace
 from functools import partial
+from math import isnan, nan
 from typing import TYPE_CHECKING, Any, get_args
 
 from . import __version__
@@ -242,9 +243,7 @@ class Gateway:
                 f"on_interrupt must be one of {', '.join(OnInterrupt)}", field="on_interrupt",
                 cure="choose one of them, or leave it out",
             )  # fmt: skip
-        deadline = Deadline.after(
-            self.settings.request_deadline if deadline_s is None else deadline_s, self.clock
-        )  # reading files counts
+        deadline = self._deadline(deadline_s)  # reading files counts
         context_chars = max_context_chars or self.settings.max_context_chars
         composed = partial(
             self.composer.compose,
@@ -320,6 +319,20 @@ class Gateway:
             )  # fmt: skip
         return only_local
 
+    def _deadline(self, seconds: float | None) -> Deadline:
+        """Raises `PromptRefused` for what is no number of seconds."""
+        chosen = self.settings.request_deadline if seconds is None else seconds
+        try:
+            after = float(chosen)
+        except (TypeError, ValueError, OverflowError):
+            after = nan
+        if isnan(after):
+            raise PromptRefused(
+                "deadline_s must be a number of seconds", field="deadline_s",
+                cure="name seconds, or leave it out for REQUEST_DEADLINE",
+            )  # fmt: skip
+        return Deadline.after(after, self.clock)
+
     def _told_of_trouble(self, answer: Answer) -> Answer:
         """One note, the first time that circuits or budgets cannot be shared."""
         new = [trouble for trouble in self._troubles() if trouble not in self._troubles_told]
@@ -365,7 +378,7 @@ class Gateway:
         the tier offers that. Raises `PromptRefused` or `AllTiersFailed`.
         """
         only_local = self._checked(tier, local_only)
-        deadline = Deadline.after(self.settings.request_deadline if deadline_s is None else deadline_s, self.clock)
+        deadline = self._deadline(deadline_s)
         account = Account(
             id or f"emb_{secrets.token_hex(8)}", self.clock, task="embed",
             traceparent=traceparent, tier=tier, local_only=only_local, whole=True,

@@ -102,6 +102,7 @@ class Reason(StrEnum):
     TOKEN_NEEDED = "token_needed"
     TOO_MANY_GUESSES = "too_many_guesses"
     TOO_MANY_REQUESTS = "too_many_requests"
+    STARTING_UP = "starting_up"
     SHUTTING_DOWN = "shutting_down"
     INTERNAL = "internal"
 

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from IPython.core.error import UsageError
 
+from gateway_core.markdown import as_text
+
 from . import arguments
-from .markdown import as_text
 from .screen import printable
 from .story import WHY, until
 
@@ -98,7 +99,7 @@ def _history(rest: list[str], magics: GatewayMagics) -> None:
     elif names:
         turns = chats.turns(names[0])
         text = "\n\n".join(f"You: {question}\nAI: {answer}" for question, answer in turns)
-        from .markdown import harmless
+        from gateway_core.markdown import harmless
 
         shown = "\n\n".join(f"**You:** {as_text(q)}\n\n{harmless(a)}" for q, a in turns)
         show(magics.shell, text, shown)

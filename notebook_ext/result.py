@@ -69,6 +69,6 @@ class AIResult:
         return f"<AI answer by {self.backend}{how}, {len(self.text)} characters: {start!r}{more}>"
 
     def _repr_markdown_(self) -> str:
-        from .markdown import harmless
+        from gateway_core.markdown import harmless
 
         return harmless(self.text)

@@ -9,7 +9,8 @@ import uuid
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Protocol
 
-from .markdown import growing
+from gateway_core.markdown import growing
+
 from .story import as_markdown, footer_of, lines_about, metadata_of, sources_as_text
 
 if TYPE_CHECKING:

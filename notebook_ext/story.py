@@ -7,7 +7,7 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from .markdown import as_html, as_text, harmless, is_prose
+from gateway_core.markdown import as_html, as_text, harmless, is_prose
 
 if TYPE_CHECKING:
     from gateway_core import Attempt, Segment, Source

@@ -2,7 +2,7 @@
 
 The entry point `ui` of the group `ai_gateway.front_ends` leads to a function `(gateway) -> ASGI application`, which
 is served at `/ui`. Importing and building it may take seconds and is done in a thread; until then its
-path shows a page that reloads itself.
+path shows a page that reloads itself, and everything below it is a 503.
 """
 
 from __future__ import annotations
@@ -18,7 +18,9 @@ from typing import Any
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from gateway_core import Gateway
+from gateway_core import Gateway, Reason
+
+from .problems import RequestRefused, reply
 
 log = logging.getLogger("ai_gateway.server")
 
@@ -60,14 +62,17 @@ class FrontEnd:
                 return
             await self._app(scope, receive, send)
         elif scope["type"] == "http":
-            await self._not_yet()(scope, receive, send)
+            await self._not_yet(scope)(scope, receive, send)
         else:
             await send({"type": "websocket.close", "code": 1013})
 
-    def _not_yet(self) -> Response:
+    def _not_yet(self, scope: Scope) -> Response:
         if self._fault is not None:
             told = f"<p>The page could not be loaded: {html.escape(self._fault)}</p><p>The API works without it.</p>"
             return HTMLResponse(f"{_HEAD}{_STYLE}<h1>AI Gateway</h1>{told}", 503)
+        if scope["method"] != "GET" or scope["path"] not in (f"/{self.name}", f"/{self.name}/"):
+            # Its scripts and programs: a question or "erase" that nobody heard must not look like one that was done.
+            return reply(RequestRefused(Reason.STARTING_UP, "the page is loading", cure="ask again in a moment"))
         reload = '<meta http-equiv="refresh" content="1">'
         return HTMLResponse(f"{_HEAD}{reload}{_STYLE}<h1>AI Gateway</h1><p>The page is loading …</p>")
 

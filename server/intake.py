@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any, TypeVar
+import re
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeAlias, TypeVar
 
 from pydantic import BaseModel, ValidationError
 from starlette.datastructures import Headers
@@ -25,11 +27,18 @@ CURES_OF_SIZE = {
     PICTURES_LIMIT: "send smaller pictures, and long texts as documents to /ai/query/rag",
     DOCUMENTS_LIMIT: "send fewer documents",
 }
+# In one body that is not read in no time. A million of them take a gigabyte, and seconds in which nobody is answered.
+MOST_PARTS = 100_000
+_SLICE = 1_000_000  # bytes that are counted at a time, between which others may be answered
+_STRUCTURE = (b"{", b"[", b",", b":")
+_HALF = re.compile(rb"\\u[dD][89a-fA-F]")
+_LARGE = ThreadPoolExecutor(1, thread_name_prefix="large-body")  # one of them at a time: each takes memory
 DEEPEST = 200  # levels of JSON that the reader follows, about
 CURES_OF_LACKS = {"documents": "send at least one text, or use /ai/query", "prompt": "send the question as a text"}
 _MOST_NAMES = 10
 _LONGEST_NAME = 60
 
+_Where: TypeAlias = "tuple[_Where, int | str] | None"  # the way to a value, from its end
 Body = TypeVar("Body", bound=BaseModel)
 Result = TypeVar("Result")
 
@@ -66,17 +75,46 @@ async def read_body(request: Request, limit: int) -> bytes:
 
 async def off_loop(body: bytes, work: Callable[[], Result]) -> Result:
     """What `work` makes of the body, in a thread if that may take long: others are answered meanwhile."""
-    return work() if len(body) <= QUICK else await asyncio.to_thread(work)
+    if len(body) <= QUICK:
+        return work()
+    if len(body) <= PLAIN_LIMIT:
+        return await asyncio.to_thread(work)
+    return await asyncio.get_running_loop().run_in_executor(_LARGE, work)
 
 
 def parse(model: type[Body], body: bytes) -> Body:
     """The body as `model`; raises `RequestRefused` naming the field, and never repeats what was sent."""
     body = body.removeprefix(b"\xef\xbb\xbf")
+    if len(body) > QUICK and has_many_parts(body):
+        raise RequestRefused(
+            Reason.TOO_LARGE, f"the body holds more than {MOST_PARTS:,} objects, lists and members", field="body",
+            cure="join short texts to longer ones, or send several requests",
+        )  # fmt: skip
     try:
         return model.model_validate_json(body)
     except ValidationError as exc:
         errors = exc.errors(include_url=False, include_context=False, include_input=False)
     raise _refusal(errors[0], body)
+
+
+def has_many_parts(body: bytes, most: int = MOST_PARTS, at_a_time: int = _SLICE) -> bool:
+    """More than `most` braces, brackets, commas and colons stand outside of texts."""
+    if sum(map(body.count, _STRUCTURE)) <= most:  # pictures: base64 holds none of them
+        return False
+    found, in_text, rest = 0, False, b""
+    for start in range(0, len(body), at_a_time):
+        piece = rest + body[start : start + at_a_time]
+        whole = len(piece) - (len(piece) - len(piece.rstrip(b"\\"))) % 2  # no escape is cut in two
+        piece, rest = piece[:whole].replace(b"\\\\", b"").replace(b'\\"', b""), piece[whole:]
+        quotes = piece.count(b'"')
+        if quotes > 2 * most + 2:  # between two texts there is a comma or a colon
+            return True
+        outside = b"".join(piece.split(b'"')[in_text::2])
+        found += sum(map(outside.count, _STRUCTURE))
+        if found > most:
+            return True
+        in_text ^= quotes % 2 == 1
+    return False
 
 
 def ignored(body: BaseModel, where: str = "") -> tuple[str, ...]:
@@ -171,27 +209,36 @@ def path(loc: Sequence[int | str]) -> str:
 
 def _half_a_pair(body: bytes) -> str | None:
     r"""The field that holds a `\udXXX` escape without its partner; our JSON reader only tells the column."""
-    if b"\\ud" not in body.lower():
+    if not _HALF.search(body):
         return None
     try:
-        return next(_broken(json.loads(body), ""), None)
+        waiting: list[tuple[Any, _Where]] = [(json.loads(body), None)]
     except (ValueError, RecursionError):
         return None
+    while waiting:
+        value, where = waiting.pop()
+        if isinstance(value, str) and _is_broken(value):
+            return path(_steps(where)) or "body"
+        if isinstance(value, dict):
+            if any(map(_is_broken, value)):
+                return "a field's name"
+            waiting.extend((item, (where, name)) for name, item in reversed(value.items()))
+        elif isinstance(value, list):
+            waiting.extend((value[n], (where, n)) for n in reversed(range(len(value))))
+    return None
 
 
-def _broken(value: Any, where: str) -> Iterator[str]:
-    match value:
-        case str():
-            if not value.isascii() and any("\ud800" <= c <= "\udfff" for c in value):
-                yield where or "body"
-        case dict():
-            for name, item in value.items():
-                yield from _broken(name, "a field's name")
-                yield from _broken(item, path((*_steps(where), name)))
-        case list():
-            for number, item in enumerate(value):
-                yield from _broken(item, f"{where}[{number}]")
+def _is_broken(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return True
+    return False
 
 
-def _steps(where: str) -> Iterable[str]:
-    return (where,) if where else ()
+def _steps(where: _Where) -> list[int | str]:
+    steps: list[int | str] = []
+    while where is not None:
+        where, step = where
+        steps.append(step)
+    return steps[::-1]

@@ -28,9 +28,10 @@ _KINDS: Mapping[Reason, tuple[int, str]] = {
     Reason.KEY_REUSED: (422, "This key belongs to another request"),
     Reason.TOO_MANY_REQUESTS: (429, "Too many requests"),
     Reason.TOO_MANY_GUESSES: (429, "Too many wrong tokens"),
+    Reason.STARTING_UP: (503, "The page is not loaded yet"),
     Reason.SHUTTING_DOWN: (503, "The gateway is being stopped"),
 }
-_RETRY_AFTER = {Reason.SHUTTING_DOWN: 5.0}
+_RETRY_AFTER = {Reason.STARTING_UP: 1.0, Reason.SHUTTING_DOWN: 5.0}
 
 
 class RequestRefused(GatewayError):

@@ -70,13 +70,16 @@ class Repeats:
         return _Listening(known, is_repeat=True)
 
     def forget(self) -> None:
-        """Every reply that is over."""
-        for name in [name for name, performance in self._known.items() if performance.is_over]:
-            del self._known[name]
+        """Every reply: at once those that are over, and at its end each that is still produced."""
+        for name, performance in list(self._known.items()):
+            performance.is_kept = False
+            if performance.is_over:
+                del self._known[name]
 
     def _ended(self, name: tuple[str, str], performance: _Performance) -> None:
         performance.until = self._span() + KEPT_SECONDS
-        if not performance.succeeded and self._known.get(name) is performance:
+        is_kept = performance.succeeded and performance.is_kept
+        if not is_kept and self._known.get(name) is performance:
             del self._known[name]
 
     def _forget_the_old(self) -> None:
@@ -100,6 +103,7 @@ class _Performance:
         self.size = 0
         self.until = 0.0
         self.is_over = False
+        self.is_kept = True
         self.error: BaseException | None = None
         self._answering = answering
         self._scope = scope

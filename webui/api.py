@@ -275,6 +275,8 @@ def _told(handler: Handler) -> Handler:
             return JSONResponse({"detail": "this conversation is being answered, perhaps in another tab"}, 409)
         except ChatWentOn:
             return JSONResponse({"detail": "this conversation went on elsewhere; look at it, then ask again"}, 409)
+        except OSError as exc:  # nothing but the folder of the conversations is read or written here
+            return JSONResponse({"detail": f"the conversations cannot be written: {exc.strerror or 'unknown'}"}, 507)
         except ClientDisconnect:
             return Response(status_code=499)
 

@@ -10,7 +10,7 @@ import asyncio
 import secrets
 import time
 from collections.abc import AsyncGenerator, Callable
-from contextlib import aclosing, suppress
+from contextlib import aclosing
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -68,6 +68,31 @@ class ChatWentOn(Exception):
     """The conversation is not as the page shows it: it went on in another tab."""
 
 
+@dataclass(slots=True, eq=False)
+class _Place:
+    """A conversation's only place for a question, taken when it is asked. `task` reads its events, once they begin."""
+
+    task: asyncio.Task[Any] | None = None
+
+
+class Asked:
+    """The events of a question. Closing them frees the conversation, also where nobody had begun to read them."""
+
+    def __init__(self, events: AsyncGenerator[Named, None], free: Callable[[], None]) -> None:
+        self._events = events
+        self._free = free
+
+    def __aiter__(self) -> Asked:
+        return self
+
+    async def __anext__(self) -> Named:
+        return await anext(self._events)
+
+    async def aclose(self) -> None:
+        await self._events.aclose()
+        self._free()
+
+
 @dataclass(slots=True)
 class _Growing:
     """An answer while it is written."""
@@ -90,13 +115,13 @@ class Asker:
         self._store = store
         self._gateway_for = gateway_for
         self._wall = wall
-        self._busy: dict[str, asyncio.Task[Any] | None] = {}
+        self._busy: dict[str, _Place] = {}
 
     def is_answering(self, chat_id: str) -> bool:
         return chat_id in self._busy
 
-    def ask(self, chat: Chat, question: Question, tell: Tell | None = None) -> AsyncGenerator[Named, None]:
-        """Raises `ChatBusy` or `ChatWentOn`.
+    def ask(self, chat: Chat, question: Question, tell: Tell | None = None) -> Asked:
+        """Raises `ChatBusy` or `ChatWentOn`. From here on the conversation is busy, until the events are closed.
 
         Yields `chat`, `meta`, `delta`, `seam`, then one `turn`, and `chat` again as it is kept. While nothing comes,
         `tell` hears who is asked: `asking`, `thinking`, and `passed` with the reason when another one is next.
@@ -105,18 +130,31 @@ class Asker:
             raise ChatBusy(chat.id)
         if question.seen not in (None, len(chat.turns)):
             raise ChatWentOn(chat.id)
-        return self._ask(chat, question, tell)
+        place = self._busy[chat.id] = _Place()
+        return Asked(self._ask(chat, question, tell, place), lambda: self._free(chat.id, place))
+
+    def _free(self, chat_id: str, place: _Place) -> None:
+        if self._busy.get(chat_id) is place:
+            del self._busy[chat_id]
 
     async def stop(self, chat_id: str | None = None) -> None:
         """End the answer that grows in this conversation, or every one, as if its reader had left."""
-        running = [task for id, task in self._busy.items() if task is not None and chat_id in (None, id)]
+        places = {id: place for id, place in self._busy.items() if chat_id in (None, id)}
+        running = [place.task for place in places.values() if place.task is not None]
         for task in running:
             task.cancel()
+        for id, place in places.items():
+            if place.task is None:  # nobody reads it yet; without its place it never begins
+                self._free(id, place)
         if running:
             await asyncio.wait(running)
 
-    async def _ask(self, chat: Chat, question: Question, tell: Tell | None) -> AsyncGenerator[Named, None]:
-        self._busy[chat.id] = asyncio.current_task()
+    async def _ask(
+        self, chat: Chat, question: Question, tell: Tell | None, place: _Place
+    ) -> AsyncGenerator[Named, None]:
+        if self._busy.get(chat.id) is not place:
+            raise asyncio.CancelledError  # it was stopped before it began
+        place.task = asyncio.current_task()
         growing, started = _Growing(), time.monotonic()
         chat.cut(question.keep)
         chat.choices = question.model_dump(include=set(Choices.model_fields))
@@ -165,7 +203,8 @@ class Asker:
                 forget()
             assert final is not None  # a stream ends in Done or raises
             chat.turns[answer_at:] = [final]
-            self._keep(chat)
+            if trouble := self._keep(chat):
+                final["about"]["not_kept"] = trouble
             yield "turn", final
             yield "chat", chat.summary
         except (asyncio.CancelledError, GeneratorExit):
@@ -173,17 +212,25 @@ class Asker:
             self._keep(chat)
             raise
         finally:
-            self._busy.pop(chat.id, None)
+            self._free(chat.id, place)
 
-    def _keep(self, chat: Chat) -> None:
-        """Save turns and choices only: a title or a document may have changed while the answer grew."""
+    def _keep(self, chat: Chat) -> str:
+        """Save turns and choices only: a title or a document may have changed while the answer grew.
+
+        What keeps it from being saved is told, not raised: an answer that was paid for is shown in any case.
+        """
 
         def kept(current: Chat) -> None:
             current.turns, current.dropped, current.choices = chat.turns, chat.dropped, chat.choices
 
-        with suppress(NoSuchChat):  # deleted meanwhile, and stays so
+        try:
             current = self._store.change(chat.id, kept)
-            chat.title, chat.updated = current.title, current.updated
+        except NoSuchChat:  # deleted meanwhile, and stays so
+            return ""
+        except OSError as exc:
+            return f"Not kept, copy what you need: {exc.strerror or type(exc).__name__}."
+        chat.title, chat.updated = current.title, current.updated
+        return ""
 
 
 def _nobody(name: str, value: dict[str, Any]) -> None:

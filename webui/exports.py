@@ -1,4 +1,7 @@
-"""A conversation as a file to keep: Markdown, JSON, or a notebook."""
+"""A conversation as a file to keep: Markdown, JSON, or a notebook.
+
+Whoever opens it renders it: no image in an answer, a question or the name of a file is fetched then.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,8 @@ import re
 from collections.abc import Callable
 from typing import Any
 
+from gateway_core.markdown import growing, harmless
+
 from .chats import Chat
 from .story import seam_in_words
 
@@ -14,12 +19,12 @@ _TICKS = re.compile(r"`+")
 
 
 def as_markdown(chat: Chat) -> str:
-    parts = [f"# {chat.title}"]
+    parts = [f"# {harmless(chat.title)}"]
     for turn in chat.turns:
+        # An open code block would take the next turn for code, and what that one holds as code for text.
+        parts.append(("## Question\n\n" if turn["role"] == "user" else "## Answer\n\n") + growing(turn["text"]))
         if turn["role"] == "user":
-            parts.append("## Question\n\n" + turn["text"])
             continue
-        parts.append("## Answer\n\n" + turn["text"])
         about = turn.get("about") or {}
         if told := _line_about(about):
             parts.append(f"*{told}*")
@@ -34,14 +39,14 @@ def as_json(chat: Chat) -> str:
 
 def as_notebook(chat: Chat) -> str:
     """Questions become `%%ai` cells that can be run again; the answers stand below them as text."""
-    cells: list[dict[str, Any]] = [_cell("markdown", f"# {chat.title}")]
+    cells: list[dict[str, Any]] = [_cell("markdown", f"# {harmless(chat.title)}")]
     cells.append(_cell("code", "%load_ext notebook_ext"))
     for turn in chat.turns:
         if turn["role"] == "user":
             cells.append(_cell("code", "%%ai --raw -c chat\n" + turn["text"]))
         else:
             told = _line_about(turn.get("about") or {})
-            cells.append(_cell("markdown", turn["text"] + (f"\n\n*{told}*" if told else "")))
+            cells.append(_cell("markdown", growing(turn["text"]) + (f"\n\n*{told}*" if told else "")))
     for number, cell in enumerate(cells):
         cell["id"] = f"cell-{number}"
     notebook = {
@@ -74,11 +79,11 @@ def _cell(kind: str, source: str) -> dict[str, Any]:
 def _line_about(about: dict[str, Any]) -> str:
     who = " · ".join(str(about[key]) for key in ("backend", "model") if about.get(key))
     why = "; ".join(filter(None, (*map(seam_in_words, about.get("seams") or ()), about.get("why"))))
-    return who + (f" · {why}" if why else "")
+    return harmless(who + (f" · {why}" if why else ""))
 
 
 def _source(source: dict[str, Any]) -> str:
     longest = max((len(run) for run in _TICKS.findall(source["text"])), default=0)
     fence = "`" * max(3, longest + 1)
     place = f", {source['place']}" if source.get("place") else ""
-    return f"[{source['n']}] {source['document']}{place}\n\n{fence}text\n{source['text']}\n{fence}"
+    return f"[{source['n']}] {harmless(source['document'] + place)}\n\n{fence}text\n{source['text']}\n{fence}"

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing, suppress
-from typing import Any
+from typing import Any, Protocol
 
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
@@ -16,6 +16,14 @@ SECONDS_BETWEEN_EVENTS = 0.05  # a page cannot show more, and each event costs i
 
 Named = tuple[str, dict[str, Any]]
 Tell = Callable[[str, dict[str, Any]], None]
+
+
+class Events(Protocol):
+    """What is told one after the other. Closing ends the work behind it, also before it has begun."""
+
+    def __aiter__(self) -> AsyncIterator[Named]: ...
+
+    async def aclose(self) -> None: ...
 
 
 def sse(name: str, value: Any) -> bytes:
@@ -31,7 +39,7 @@ class EventStream(Response):
     a cancellation.
     """
 
-    def __init__(self, begin: Callable[[Tell], AsyncGenerator[Named, None]]) -> None:
+    def __init__(self, begin: Callable[[Tell], Events]) -> None:
         self.background = None
         self._events = begin(self._tell)
         self._waiting: list[Named] = []
@@ -39,6 +47,13 @@ class EventStream(Response):
         self._is_pressing = asyncio.Event()  # there is more than deltas, or it is over
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await self._play(receive, send)
+        finally:  # a client that was gone before anything was read
+            with suppress(RuntimeError):  # cancelled twice: they are being read yet, and closed by their reader
+                await self._events.aclose()
+
+    async def _play(self, receive: Receive, send: Send) -> None:
         headers = [(b"content-type", b"text/event-stream"), (b"cache-control", b"no-store")]
         await send({"type": "http.response.start", "status": 200, "headers": headers})
         reading = asyncio.create_task(self._read())

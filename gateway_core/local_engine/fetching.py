@@ -27,6 +27,7 @@ PIECE = 1024 * 1024
 TRIES_WITHOUT_PROGRESS = 4
 PAUSE = 1.0  # seconds before a connection that broke is tried again, doubling
 SPARE = 512 * 1024 * 1024  # bytes of the disk that stay free
+LOOK_EVERY = 16 * 1024 * 1024  # bytes after which the free room is looked at again: others write too
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,120}\.gguf")
 
 # Bytes that are here, and bytes in all if that is known.
@@ -43,12 +44,20 @@ class CannotInstall(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """Where a model file comes from. `sha256` is its checksum in hexadecimal digits; `None`: nobody vouches for it."""
+    """Where a model file comes from. `sha256` is its checksum in hexadecimal digits; `None`: nobody vouches for it.
+
+    `size` is about how many bytes it has; a twentieth more, and it is another file.
+    """
 
     place: str  # an address, or a path
     sha256: str | None
     size: int | None = None
     licence: str = ""
+
+    @property
+    def most(self) -> int | None:
+        """No more bytes than these are taken."""
+        return None if self.size is None else self.size + self.size // 20
 
     @property
     def is_file(self) -> bool:
@@ -135,37 +144,42 @@ def _copy(file: Path, part: Path, progress: Progress) -> None:
 
 def _fetch(source: Source, part: Path, progress: Progress) -> None:
     trust = ssl.create_default_context()
-    with httpx.Client(follow_redirects=False, timeout=httpx.Timeout(30.0, connect=10.0), verify=trust) as client:
-        tries, pause = TRIES_WITHOUT_PROGRESS, PAUSE
-        while True:
-            before = part.stat().st_size if part.exists() else 0
-            try:
-                _go_on(client, source, part, before, progress)
-                return
-            except httpx.HTTPError as exc:
-                has_come = part.exists() and part.stat().st_size > before
-                tries, pause = (TRIES_WITHOUT_PROGRESS, PAUSE) if has_come else (tries - 1, pause * 2)
-                if not tries:
-                    if isinstance(exc, httpx.ConnectError | httpx.ConnectTimeout) and not before:
-                        raise CannotInstall(
-                            f"{exc.request.url.host} cannot be reached",
-                            "check the network, or name a mirror by HF_ENDPOINT, or give the path of a .gguf file",
-                        ) from None
+    tries, pause = TRIES_WITHOUT_PROGRESS, PAUSE
+    while True:
+        before = part.stat().st_size if part.exists() else 0
+        try:
+            _go_on(trust, source, part, before, progress)
+            return
+        except httpx.HTTPError as exc:
+            has_come = part.exists() and part.stat().st_size > before
+            tries, pause = (TRIES_WITHOUT_PROGRESS, PAUSE) if has_come else (tries - 1, pause * 2)
+            if not tries:
+                if isinstance(exc, httpx.ConnectError | httpx.ConnectTimeout) and not before:
                     raise CannotInstall(
-                        f"the download broke off ({type(exc).__name__})", "run it again: it goes on where it stopped"
+                        f"{exc.request.url.host} cannot be reached",
+                        "check the network, or name a mirror by HF_ENDPOINT, or give the path of a .gguf file",
                     ) from None
-                time.sleep(pause)
-            except httpx.InvalidURL:
-                raise CannotInstall("the address is none", "check the address") from None
+                raise CannotInstall(
+                    f"the download broke off ({type(exc).__name__})", "run it again: it goes on where it stopped"
+                ) from None
+            time.sleep(pause)
+        except httpx.InvalidURL:
+            raise CannotInstall("the address is none", "check the address") from None
 
 
-def _go_on(client: httpx.Client, source: Source, part: Path, begun: int, progress: Progress) -> None:
+def _client(trust: ssl.SSLContext, url: str) -> httpx.Client:
+    # What is served on this laptop is asked for directly: a proxy would look on its own.
+    is_here = is_loopback(url)
+    return httpx.Client(timeout=httpx.Timeout(30.0, connect=10.0), verify=trust, trust_env=not is_here)
+
+
+def _go_on(trust: ssl.SSLContext, source: Source, part: Path, begun: int, progress: Progress) -> None:
     """One connection's worth of the file, from `begun` on."""
     headers = {"accept-encoding": "identity", **({"range": f"bytes={begun}-"} if begun else {})}
     url = source.place
     for _ in range(5):
         _refuse_unsafe(url)
-        with client.stream("GET", url, headers=headers) as reply:
+        with _client(trust, url) as client, client.stream("GET", url, headers=headers) as reply:
             if reply.is_redirect:
                 url = str(reply.url.join(reply.headers["location"]))
                 continue
@@ -183,14 +197,26 @@ def _go_on(client: httpx.Client, source: Source, part: Path, begun: int, progres
             length = reply.headers.get("content-length", "")
             whole = begun + int(length) if length.isdecimal() else source.size
             if whole is not None:
+                _refuse_more(source, part, whole)
                 _room_for(part.parent, whole - begun)
             with part.open("ab" if goes_on else "wb") as file:
+                looked_at = begun
                 for piece in reply.iter_raw():  # raises where fewer come than were announced
+                    _refuse_more(source, part, file.tell() + len(piece))
+                    if file.tell() - looked_at >= LOOK_EVERY:
+                        looked_at = file.tell()
+                        _room_for(part.parent, LOOK_EVERY)
                     file.write(piece)
                     progress(file.tell(), whole)
                 os.fsync(file.fileno())
             return
     raise CannotInstall("the address leads in circles", "check the address")
+
+
+def _refuse_more(source: Source, part: Path, size: int) -> None:
+    if source.most is not None and size > source.most:
+        part.unlink(missing_ok=True)  # of another file: there is nothing to go on with
+        raise CannotInstall("the file is larger than the one that was meant", "check the address")
 
 
 def _parts(url: str) -> SplitResult:

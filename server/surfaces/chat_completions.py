@@ -58,7 +58,7 @@ class StreamOptions(Sent):
 class ChatMessage(Sent):
     role: Literal["system", "developer", "user", "assistant", "tool", "function"]
     content: Content | None = None
-    tool_calls: list[ToolCall] | None = None
+    tool_calls: list[ToolCall] | None = Field(None, fail_fast=True)
     tool_call_id: str | None = None
     name: str | None = None
 
@@ -67,14 +67,14 @@ class ChatBody(Sent):
     """A request of the chat-completions API. Fields that are not listed are passed on."""
 
     model: str | None = Field(None, max_length=300)
-    messages: list[ChatMessage] = Field(min_length=1)
+    messages: list[ChatMessage] = Field(min_length=1, fail_fast=True)
     stream: bool | None = None
     stream_options: StreamOptions | None = None
     max_tokens: int | None = Field(None, ge=1, le=MOST_TOKENS)
     max_completion_tokens: int | None = Field(None, ge=1, le=MOST_TOKENS)
     temperature: float | None = Field(None, ge=0, le=2, allow_inf_nan=False)
     n: int | None = None
-    tools: list[Tool] | None = None
+    tools: list[Tool] | None = Field(None, fail_fast=True)
     tool_choice: str | dict[str, Any] | None = None
     response_format: ResponseFormat | None = None
 

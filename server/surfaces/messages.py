@@ -50,14 +50,14 @@ class MessagesBody(Sent):
     """A request of the Messages API."""
 
     model: str | None = Field(None, max_length=300)
-    messages: list[AnthropicMessage] = Field(min_length=1)
+    messages: list[AnthropicMessage] = Field(min_length=1, fail_fast=True)
     max_tokens: int | None = Field(None, ge=1, le=MOST_TOKENS)
     system: str | list[dict[str, Any]] | None = None
     stream: bool | None = None
     temperature: float | None = Field(None, ge=0, le=2, allow_inf_nan=False)
     top_p: float | None = Field(None, ge=0, le=1, allow_inf_nan=False)
-    stop_sequences: list[str] | None = None
-    tools: list[dict[str, Any]] | None = None
+    stop_sequences: list[str] | None = Field(None, fail_fast=True)
+    tools: list[dict[str, Any]] | None = Field(None, fail_fast=True)
     tool_choice: dict[str, Any] | None = None
 
 

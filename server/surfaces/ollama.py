@@ -43,8 +43,8 @@ _EPOCH = "1970-01-01T00:00:00Z"
 class OllamaMessage(Sent):
     role: Literal["system", "user", "assistant", "tool"]
     content: str | None = None
-    images: list[str] | None = None
-    tool_calls: list[dict[str, Any]] | None = None
+    images: list[str] | None = Field(None, fail_fast=True)
+    tool_calls: list[dict[str, Any]] | None = Field(None, fail_fast=True)
     tool_name: str | None = None
     tool_call_id: str | None = None
 
@@ -64,8 +64,8 @@ class _OllamaBody(Sent):
 class OllamaChatBody(_OllamaBody):
     """A request of Ollama's chat API."""
 
-    messages: list[OllamaMessage] | None = None
-    tools: list[Tool] | None = None
+    messages: list[OllamaMessage] | None = Field(None, fail_fast=True)
+    tools: list[Tool] | None = Field(None, fail_fast=True)
 
 
 class OllamaGenerateBody(_OllamaBody):
@@ -73,7 +73,7 @@ class OllamaGenerateBody(_OllamaBody):
 
     prompt: str | None = None
     system: str | None = None
-    images: list[str] | None = None
+    images: list[str] | None = Field(None, fail_fast=True)
 
 
 class OllamaShowBody(Sent):

@@ -7,7 +7,16 @@ from datetime import datetime, timedelta
 
 import pytest
 
-from gateway_core import AllTiersFailed, AnswerInterrupted, Gateway, Settings, SettingsInvalid, Usage
+from gateway_core import (
+    AllTiersFailed,
+    AnswerInterrupted,
+    Drill,
+    Gateway,
+    Settings,
+    SettingsInvalid,
+    Usage,
+    drilled,
+)
 from gateway_core.budget import Budgets, Limit, MemoryLedger, Spent, day_of, midnight_after
 from gateway_core.errors import TierBroken, TierUnreachable
 from gateway_core.testing import ManualClock, ScriptedTier
@@ -233,6 +242,18 @@ async def test_a_spent_tier_takes_no_time_from_the_others():
     plan = await asked.router.affordable(asked.router.plan(copilot.prompts[0]), copilot.prompts[0])
 
     assert [step.skip for step in plan] == ["budget_spent", None]
+
+
+@pytest.mark.parametrize(("patience", "deadline"), [(0.1, 300.0), (15.0, 1.0)])
+async def test_a_drill_charges_the_tiers_that_were_really_asked_and_no_other(patience, deadline):
+    copilot, cloud = ScriptedTier("copilot"), ScriptedTier("cloud", says("Ho", 5, 5))
+    asked = gateway(copilot, cloud, copilot_daily_tokens=100, cloud_daily_tokens=100, first_token_timeout=patience)
+    answer = await drilled(asked, Drill("copilot", "slow")).ask("x" * 4000, deadline_s=deadline)
+
+    told = [(a.backend, a.reason, a.may_have_billed) for a in answer.attempts]
+    assert told == [("copilot", "first_token_timeout", False), ("cloud", None, True)]
+    assert (copilot.calls, (await spent(asked, "copilot"))["tokens"]) == (0, 0)
+    assert (await spent(asked, "cloud"))["tokens"] == 10
 
 
 def test_a_day_ends_at_local_midnight_summer_time_or_not(monkeypatch):

@@ -53,3 +53,12 @@ async def test_f91_what_no_tier_could_read_is_refused_by_name(prompt):
         with pytest.raises(PromptRefused) as caught:
             await gateway.ask(prompt)
     assert (caught.value.field, tier.calls) == ("prompt", 0)
+
+
+@pytest.mark.parametrize("seconds", [10**400, float("nan"), "soon"], ids=["too large", "none", "a word"])
+@pytest.mark.parametrize("how", ["ask", "embed"])
+async def test_a_deadline_that_is_no_number_of_seconds_is_refused_by_name(how, seconds):
+    with pytest.raises(PromptRefused) as refused:
+        await getattr(gateway(ScriptedTier("copilot")), how)("Hello", deadline_s=seconds)
+
+    assert (refused.value.field, "REQUEST_DEADLINE" in refused.value.cure) == ("deadline_s", True)

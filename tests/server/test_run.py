@@ -178,6 +178,7 @@ async def test_a_page_is_loaded_after_the_api_and_served_at_its_name():
         root = await client.get("/", headers={"accept": "text/html"})
         as_json = await client.get("/")
         early = await client.get("/ui")
+        unheard = [await client.post(path, json={}) for path in ("/ui/erase", "/ui/")] + [await client.get("/ui/chats")]
         health = await client.get("/health")
         may_load.set()
         await until(lambda: not front_end.is_loading)
@@ -187,6 +188,8 @@ async def test_a_page_is_loaded_after_the_api_and_served_at_its_name():
     assert (root.status_code, root.headers["location"]) == (307, "/ui")
     assert as_json.json()["name"] == "AI Gateway"
     assert (early.status_code, 'http-equiv="refresh"' in early.text, health.status_code) == (200, True, 200)
+    told = [(reply.status_code, reply.json()["code"], reply.headers["retry-after"]) for reply in unheard]
+    assert told == [(503, "starting_up", "1")] * 3
     assert late.text == "/ui|/ui/assets/a.js"
     assert (at_name.status_code, at_name.headers["location"]) == (307, "/ui/")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import json
 from functools import partial
 
@@ -12,8 +13,8 @@ from gateway_core import Reason, Settings
 from gateway_core.errors import RateLimited, TierBroken
 from gateway_core.testing import ScriptedTier
 from gateway_core.types import Chunk
-from webui import streams
-from webui.asking import Asker, Question
+from webui import chats, streams
+from webui.asking import Asker, ChatBusy, Question
 from webui.chats import ChatStore
 from webui.streams import EventStream
 
@@ -315,6 +316,103 @@ async def test_a_second_question_in_a_busy_conversation_is_refused():
     with pytest.raises(Exception, match=chat.id):
         asker.ask(store.get(chat.id), Question(prompt="Me too"))
     await first.aclose()
+
+
+def asking(*script):
+    """An asker over one tier, and a conversation to ask in."""
+    tier = ScriptedTier("copilot", *script)
+    made, store = gateway(tier), ChatStore(Settings().ai_gateway_state_dir)
+    return tier, store, Asker(store, lambda page: (made, "")), store.new()
+
+
+async def test_of_two_questions_at_once_one_is_asked_though_neither_has_begun():
+    tier, store, asker, chat = asking(["a"])
+    first = asker.ask(chat, Question(prompt="Hi"))
+    with pytest.raises(ChatBusy):
+        asker.ask(store.get(chat.id), Question(prompt="Hi"))
+    async for _ in first:
+        pass
+
+    assert (tier.calls, len(store.get(chat.id).turns)) == (1, 2)
+    assert not asker.is_answering(chat.id)
+
+
+async def test_a_client_that_is_gone_before_its_answer_begins_leaves_the_conversation_free():
+    tier, _, asker, chat = asking(["a"])
+
+    async def gone(message):
+        raise OSError
+
+    with pytest.raises(OSError):  # noqa: PT011 - the client's
+        await EventStream(partial(asker.ask, chat, Question(prompt="Hi")))({"type": "http"}, asyncio.sleep, gone)
+
+    assert (asker.is_answering(chat.id), tier.calls) == (False, 0)
+
+
+@pytest.fixture
+def disk(monkeypatch):
+    """A disk that is full after so many writes of conversations: `disk.room`."""
+
+    class Disk:
+        room = 1_000_000
+
+    def written(path, value, write=chats._write):
+        Disk.room -= 1
+        if Disk.room < 0:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        write(path, value)
+
+    monkeypatch.setattr(chats, "_write", written)
+    return Disk
+
+
+@pytest.mark.parametrize("room", [0, 1, 2])
+@pytest.mark.parametrize("ending", ["ok", TierBroken("copilot", "down")])
+async def test_what_the_full_disk_has_no_room_for_is_shown_whole_and_told_not_to_be_kept(disk, room, ending):
+    async with calling(ScriptedTier("copilot", ["Paris ", ending])) as client:
+        chat = await new_chat(client)
+        disk.room = room
+        events = await ask(client, chat, "Capital?", keep=0)
+        disk.room = 1000
+        again = await ask(client, chat, "Capital?", keep=0)
+
+    assert kinds(events)[-2:] == kinds(again)[-2:] == ["turn", "chat"]
+    told = "Not kept, copy what you need: No space left on device." if room < 2 else None
+    assert (turn_of(events)["about"].get("not_kept"), turn_of(again)["about"].get("not_kept")) == (told, None)
+
+
+async def test_a_reader_who_leaves_when_the_disk_is_full_still_ends_the_work(disk):
+    tier, _, asker, chat = asking(["a", 60.0])
+    events = asker.ask(chat, Question(prompt="Hi"))
+    disk.room = 0
+    while (await anext(events))[0] != "delta":
+        pass
+    await events.aclose()
+
+    assert (tier.cancelled, asker.is_answering(chat.id)) == (1, False)
+
+
+async def test_a_disk_without_room_for_a_new_conversation_is_told(disk):
+    disk.room = 0
+    async with calling() as client:
+        reply = await client.post("/chats", json={})
+
+    assert (reply.status_code, "No space left on device" in reply.json()["detail"]) == (507, True)
+
+
+@pytest.mark.parametrize("of_all", [True, False])
+async def test_what_is_stopped_before_it_begins_asks_nobody_and_is_not_in_the_way(of_all):
+    tier, store, asker, chat = asking(["a"])
+    stopped = asker.ask(chat, Question(prompt="Hi"))
+    await asker.stop(None if of_all else chat.id)
+    with pytest.raises(asyncio.CancelledError):
+        await anext(stopped)
+    after = asker.ask(store.get(chat.id), Question(prompt="Hi again"))
+    await stopped.aclose()
+
+    assert asker.is_answering(chat.id)
+    assert [name async for name, _ in after][-1] == "chat"
+    assert (tier.calls, [turn["text"] for turn in store.get(chat.id).turns]) == (1, ["Hi again", "a"])
 
 
 async def test_a_document_added_while_an_answer_grows_is_not_lost():

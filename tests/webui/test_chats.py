@@ -134,6 +134,27 @@ class TestExports:
         assert "*cloud · m · copilot: broke off*" in told
         assert "[1] a.txt, p. 2\n\n````text\nMeyer```built\n````" in told
 
+    @pytest.mark.parametrize("write", [as_markdown, as_notebook])
+    @pytest.mark.parametrize("image", ["![x](http://evil.example/?q=1)", "![x][1]", "<img src=//evil.example>"])
+    def test_no_image_is_fetched_by_whoever_opens_it(self, chat, write, image):
+        chat.title = chat.turns[1]["text"] = f"see {image} there"
+        chat.turns[1]["about"] = {"backend": "cloud", "model": image, "sources": [
+            {"n": 1, "document": image, "place": image, "text": "quoted", "cited": True}
+        ]}  # fmt: skip
+        if write is as_markdown:  # in a notebook the question is a cell of code
+            chat.turns[0]["text"] = image
+        written = write(chat)
+
+        assert image not in written
+        assert written.count(image[1:]) == (6 if write is as_markdown else 3)  # it can still be read
+
+    def test_an_open_code_block_ends_with_its_turn(self, chat):
+        chat.turns[1]["text"] = "```python\nx = 1"
+        chat.turns += [{"role": "user", "text": "And?"}, {"role": "assistant", "text": "```\n![x](http://a)\n```"}]
+
+        assert "```python\nx = 1\n```\n\n*cloud" in as_markdown(chat)
+        assert json.loads(as_notebook(chat))["cells"][3]["source"][2] == "```\n"
+
     def test_json_holds_everything(self, chat):
         assert json.loads(as_json(chat))["turns"] == chat.turns
 

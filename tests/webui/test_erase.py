@@ -132,3 +132,20 @@ async def test_replies_kept_for_a_repeated_request_are_forgotten():
         await gateway.erase()
 
         assert (before, await asked()) == (["one", "one"], "two")
+
+
+async def test_a_reply_under_way_goes_on_but_is_not_kept_for_a_repeated_request():
+    tier = ScriptedTier("copilot", ["one", 0.3, " and whole"], ["two"])
+    gateway = Gateway((tier,), settings=Settings(ai_gateway_store="memory"))
+    transport = httpx.ASGITransport(app=create_app(gateway))
+    async with httpx.AsyncClient(transport=transport, base_url=BASE) as client:
+
+        async def asked() -> str:
+            reply = await client.post("/ai/query", json={"prompt": "Hi"}, headers={"idempotency-key": "k"})
+            return str(reply.json()["response"])
+
+        running = asyncio.create_task(asked())
+        await until(lambda: tier.calls == 1, 20)
+        await gateway.erase()
+
+        assert (await asyncio.gather(running, asked()), await asked()) == (["one and whole"] * 2, "two")

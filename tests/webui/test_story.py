@@ -40,7 +40,8 @@ def test_a_long_wait_is_told_as_a_time_of_day(monkeypatch):
 NEVER_OF_A_TIER = {
     Reason.NO_TIER_ANSWERED, Reason.DOCUMENT_UNREADABLE, Reason.INVALID_REQUEST, Reason.UNSUPPORTED_MEDIA_TYPE,
     Reason.REQUEST_TIMEOUT, Reason.KEY_REUSED, Reason.NOT_FOUND, Reason.METHOD_NOT_ALLOWED, Reason.HOST_REFUSED,
-    Reason.CROSS_SITE, Reason.TOKEN_NEEDED, Reason.TOO_MANY_GUESSES, Reason.TOO_MANY_REQUESTS, Reason.SHUTTING_DOWN,
+    Reason.CROSS_SITE, Reason.TOKEN_NEEDED, Reason.TOO_MANY_GUESSES, Reason.TOO_MANY_REQUESTS, Reason.STARTING_UP,
+    Reason.SHUTTING_DOWN,
 }  # fmt: skip
 
 

@@ -216,6 +216,7 @@ class TurnView {
     if (about.is_cut) lines.push(line("gw-cut", "Stopped before the end."));
     if (about.finish_reason === "length") lines.push(line("gw-cut", "Cut off at the length limit."));
     if (about.finish_reason === "content_filter") lines.push(line("gw-cut", "Cut off by the provider's filter."));
+    if (about.not_kept) lines.push(line("gw-cut", about.not_kept));
     if (about.drill) lines.push(line("gw-drilled", `Drill: ${about.drill}`));
     lines.push(...grounding(about, this.turn.text));
     for (const note of about.notes || []) if (!this.actions.isSaid(note, this.index)) lines.push(line("gw-note", note));

@@ -33,6 +33,7 @@ class Mirror(ThreadingHTTPServer):
         self.faults: list[int] = []
         self.knows_ranges = True
         self.redirect_to: str | None = None
+        self.tells_length = True
         self.ranges: list[str | None] = []
 
     @property
@@ -64,7 +65,8 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_response(206 if begun else 200)
         if begun:
             self.send_header("content-range", f"bytes {begun}-{len(mirror.content) - 1}/{len(mirror.content)}")
-        self.send_header("content-length", str(len(body)))
+        if mirror.tells_length:
+            self.send_header("content-length", str(len(body)))
         self.end_headers()
         self.wfile.write(body[: mirror.cuts.pop(0)] if mirror.cuts else body)
 
@@ -208,6 +210,51 @@ def test_no_room_is_told_before_anything_comes(mirror: Mirror, folder: Path, mon
     with pytest.raises(CannotInstall, match="GB free"):
         install(source(mirror), folder)
     assert files(folder) == []
+
+
+@pytest.mark.parametrize("tells_length", [True, False])
+def test_no_more_is_taken_than_the_file_that_was_meant_has(mirror: Mirror, folder: Path, tells_length: bool) -> None:
+    mirror.tells_length = tells_length
+    seen = [0]
+    with pytest.raises(CannotInstall, match="larger than the one that was meant"):
+        install(
+            Source(f"{mirror.url}/tiny.gguf", CHECKSUM, size=1_000_000), folder, lambda here, whole: seen.append(here)
+        )
+    assert max(seen) <= 1_050_000
+    assert files(folder) == []
+
+
+def test_about_the_size_that_was_told_is_the_right_size(mirror: Mirror, folder: Path) -> None:
+    assert install(Source(f"{mirror.url}/tiny.gguf", CHECKSUM, size=2_950_000), folder).read_bytes() == CONTENT
+
+
+def test_a_disk_that_fills_up_while_a_file_of_unknown_length_comes_stops_it_and_it_goes_on_later(
+    mirror: Mirror, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mirror.tells_length = False
+    monkeypatch.setattr(fetching, "LOOK_EVERY", 500_000)
+
+    def fills_up(here: int, whole: int | None) -> None:
+        monkeypatch.setattr(fetching, "SPARE", 1 << 60 if here > 1_000_000 else 0)
+
+    with pytest.raises(CannotInstall, match="GB free"):
+        install(source(mirror), folder, fills_up)
+    left = (folder / "tiny.gguf.part").stat().st_size
+    monkeypatch.setattr(fetching, "SPARE", 0)
+
+    assert 1_000_000 < left < 2_000_000
+    assert install(source(mirror), folder).read_bytes() == CONTENT
+    assert mirror.ranges == [None, f"bytes={left}-"]
+
+
+def test_no_proxy_is_asked_for_what_is_on_this_laptop(
+    mirror: Mirror, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("NO_PROXY", "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
+    assert install(source(mirror), folder).read_bytes() == CONTENT
 
 
 def command(home: Path, *arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:

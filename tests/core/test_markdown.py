@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from notebook_ext.markdown import as_text, growing, harmless, is_prose
+from gateway_core.markdown import as_text, growing, harmless, is_prose
 
 
 @pytest.mark.parametrize(

@@ -1,8 +1,9 @@
 """A model's Markdown, made fit to be shown while it grows. Pure.
 
-A notebook renders what it is given: an image in an answer would be fetched from anywhere, with whatever a poisoned
-document made the model write into its address. So images and HTML tags outside code are shown as text. A place
-counts as code only where every reader of Markdown would agree; in doubt the text is made harmless, not pretty.
+A notebook, or the viewer of an exported conversation, renders what it is given: an image in an answer would be fetched
+from anywhere, with whatever a poisoned document made the model write into its address. So images and HTML tags outside
+code are shown as text. A place counts as code only where every reader of Markdown would agree; in doubt the text is
+made harmless, not pretty.
 """
 
 from __future__ import annotations
