@@ -191,7 +191,7 @@ async def test_a_burst_of_failures_is_no_reason_to_leave_the_server(make: Make) 
 
 @pytest.mark.parametrize("option", ["foo=1", "socket_timeout=abc"])
 def test_an_option_that_makes_no_sense_is_refused_before_anybody_asks(option: str) -> None:
-    with pytest.raises(ValueError, match="foo|socket_timeout"):
+    with pytest.raises(ValueError, match=r"foo|socket_timeout"):
         RedisStore(f"redis://:secret@127.0.0.1:9/0?{option}", SystemClock())
 
 
