@@ -106,7 +106,7 @@ async def test_a_body_of_very_many_parts_is_refused_before_they_are_made(path, b
 
     assert (reply.status_code, "more than 100,000 objects, lists and members" in reply.text) == (413, True)
     assert "join short texts to longer ones" in reply.text
-    assert took < 0.5  # reading them takes seconds
+    assert took < 1  # reading them takes seconds
 
 
 async def test_a_document_may_hold_as_many_commas_and_brackets_as_it_likes():
