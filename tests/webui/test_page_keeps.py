@@ -109,7 +109,8 @@ async def test_a_retry_of_the_last_answer_drops_no_later_turn(stage):
 
 async def test_files_without_a_question_are_found_again(stage):
     async with stage.page() as page:
-        await page.attach(("minutes of the meeting.txt", b"Nobody came."), ("second.txt", b"Nobody left."))
+        await page.attach(("minutes of the meeting.txt", b"Nobody came."))  # several at once are read side by side
+        await page.attach(("second.txt", b"Nobody left."))
         await page.tab.keyboard.press("Alt+n")
         await expect(page.tab.locator(".gw-document")).to_have_count(0)
         entry = page.tab.locator(".gw-chat").first
