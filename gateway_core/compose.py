@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 Sent = Document | str | Upload | Path  # a path is a file on this laptop: only for callers that may read it
 LONGEST_PROMPT = 2_000_000  # characters
-LEAST_CONTEXT = 200  # characters: less is no help to anybody
+LEAST_CONTEXT, MOST_CONTEXT = 200, 2_000_000  # characters: less is no help to anybody
 QUOTES = 3
 QUOTE_CHARS = 400
 MOST_TOLD = 8  # names in one note
@@ -100,6 +100,7 @@ class Composer:
         turns = (*_system(system), *_earlier(messages))
         if documents is None:
             return Prompt((*turns, Message("user", question)), question=question)
+        _checked_context(max_context_chars)
         material = documents if isinstance(documents, Material) else self.read(documents, progress)
         told = (*material.told, *advice.notes)
 
@@ -119,6 +120,8 @@ class Composer:
             return prompt, prompt.chars - len(packed.text)
 
         first, beside = fitted(max_context_chars)
+        if not first.sources:
+            raise _no_room(max_context_chars, lambda chars: bool(fitted(chars)[0].sources))
 
         def refit(max_chars: int) -> Prompt:
             smaller = fitted(max(LEAST_CONTEXT, min(max_context_chars, max_chars - beside)))[0]
@@ -157,6 +160,25 @@ def _new_index(documents: Sequence[Document]) -> PassageIndex:
     from .rag import PassageIndex
 
     return PassageIndex(documents)
+
+
+def _checked_context(chars: int) -> None:
+    if not LEAST_CONTEXT <= chars <= MOST_CONTEXT:
+        raise PromptRefused(
+            f"max_context_chars is {chars:,}; from {LEAST_CONTEXT:,} to {MOST_CONTEXT:,} can be used",
+            field="max_context_chars", cure="choose a number between, or leave `max_context_chars` out",
+        )  # fmt: skip
+
+
+def _no_room(chars: int, does_fit: Callable[[int], bool]) -> PromptRefused:
+    """Not one passage fits beside its label: how much would do."""
+    enough = chars
+    while enough < MOST_CONTEXT and not does_fit(enough):
+        enough = min(2 * enough, MOST_CONTEXT)
+    return PromptRefused(
+        f"not one passage of the documents fits into max_context_chars, which is {chars:,}",
+        field="max_context_chars", cure=f"{enough:,} would do: raise `max_context_chars`",
+    )  # fmt: skip
 
 
 def _with_context(question: str, packed: PackedContext) -> str:

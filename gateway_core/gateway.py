@@ -245,7 +245,7 @@ class Gateway:
         deadline = Deadline.after(
             self.settings.request_deadline if deadline_s is None else deadline_s, self.clock
         )  # reading files counts
-        context_chars = max_context_chars or self.settings.max_context_chars
+        context_chars = self.settings.max_context_chars if max_context_chars is None else max_context_chars
         composed = partial(
             self.composer.compose,
             prompt,

@@ -176,6 +176,8 @@ def test_when_no_tier_can_answer_the_cell_fails_with_a_few_lines(notebook):
         pytest.param("%%ai --new\nx", "needs -c CHAT", id="new without chat"),
         pytest.param("%%ai --max-tokens many\nx", "not a whole number", id="no number"),
         pytest.param("%%ai --temperature -1\nx", "", id="negative"),
+        pytest.param("%%ai --temperature 9\nx", "'9' is not a number from 0 to 2", id="too warm"),
+        pytest.param("%%ai_rag -d x --max-context-chars 50\nx", "from 200 to 2000000", id="too small a context"),
         pytest.param("%%ai --local --tier cloud\nx", "contradict", id="contradiction"),
         pytest.param("%%ai\n  \n", "the cell is empty", id="blank cell"),
         pytest.param("%%ai", "empty", id="no cell"),

@@ -173,3 +173,28 @@ async def test_text_of_any_kind_comes_through():
 
     assert whole.json()["response"] == odd.replace("\ud83d", "?")
     assert len(grown.text.splitlines()) == len(grown.text.split("\n")) - 1
+
+
+@pytest.mark.parametrize("chars", [50, 199, 2_000_001])
+async def test_a_context_too_small_to_hold_a_passage_is_refused_by_its_field(chars: int):
+    async with calling(tier := ScriptedTier("copilot")) as client:
+        body = {"prompt": "hi", "documents": ["A text. " * 100], "max_context_chars": chars}
+        reply = await client.post("/ai/query/rag", json=body)
+
+    assert (reply.status_code, reply.json()["field"], tier.calls) == (422, "max_context_chars", 0)
+
+
+async def test_where_not_one_passage_fits_the_refusal_names_how_much_would_do():
+    columns = ",".join(f"a_rather_long_name_of_column_{n}" for n in range(12))
+    rows = "\n".join(f"alpha {n}," * 12 for n in range(100))
+    table = {"name": "a-name-that-is-nearly-forty-letters.csv", "text": f"{columns}\n{rows}"}
+    body = {"prompt": "How many records are there?", "documents": [table], "max_context_chars": 200}
+    async with calling(tier := ScriptedTier("copilot", ["99 [1]."])) as client:
+        refused = (await client.post("/ai/query/rag", json=body)).json()
+        calls = tier.calls
+        enough = int(refused["cure"].partition(" ")[0].replace(",", ""))
+        reply = await client.post("/ai/query/rag", json={**body, "max_context_chars": enough})
+
+    assert (refused["status"], refused["field"], calls) == (422, "max_context_chars", 0)
+    assert "not one passage" in refused["detail"]
+    assert reply.status_code == 200

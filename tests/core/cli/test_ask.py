@@ -142,6 +142,7 @@ def test_a_whole_answer_that_broke_off_everywhere_leaves_nothing_half_on_standar
         pytest.param(("ask", "a\udcffb"), "surrogate", id="bytes that are no text"),
         pytest.param(("ask", "hi", "--tier", "cloud", "--local-only"), "only this laptop", id="a contradiction"),
         pytest.param(("ask", "hi", "--tier", "moon"), "invalid choice", id="an unknown tier"),
+        pytest.param(("ask", "hi", "--max-context-chars", "50"), "from 200 to 2000000", id="too small a context"),
         pytest.param(("ask", "hi", "--max-tokens", "0"), "not a whole number", id="no tokens"),
         pytest.param(("ask", "hi", "--deadline", "nan"), "not a number of seconds", id="no number"),
         pytest.param(("ask", "hi", "--json", "--stream"), "not allowed with", id="two forms"),
