@@ -108,6 +108,8 @@ class Showing:
         terminal.end_line()
         match error:
             case AllTiersFailed():
+                if error.partial is not None:
+                    terminal.tell(f"— not whole: {error.partial.backend} broke off, and no other tier answered whole")
                 terminal.tell(*nobody_answered(error))
             case AnswerInterrupted():
                 terminal.tell(f"— not whole: {error}" + (f"; {in_options(error.cure)}" if error.cure else ""))
@@ -125,8 +127,8 @@ class Showing:
         return problem
 
     def _kept(self, error: BaseException) -> str:
-        """What came before the end. Text that the next tier was to write anew is void, not kept."""
-        if isinstance(error, AnswerInterrupted):
+        """What came before the end; of several texts that broke off, the longest."""
+        if isinstance(error, (AllTiersFailed, AnswerInterrupted)) and error.partial is not None:
             return error.partial.text
         return "".join(self._parts) if isinstance(error, KeyboardInterrupt) else ""
 

@@ -127,11 +127,20 @@ def test_ways_inside_a_tier_that_were_never_set_up_do_not_lengthen_the_complaint
     ]
 
 
-def test_a_whole_answer_that_broke_off_everywhere_leaves_nothing_half_on_standard_output(cli):
+def test_an_answer_in_one_piece_that_broke_off_everywhere_keeps_its_longest_text_and_is_marked(cli):
     tiers = [copilot("The capital ", reset_by("copilot")), cloud("The ", reset_by("cloud"))]
 
     ran = cli("ask", "hi", tiers=tiers)
-    assert (ran.code, ran.out) == (3, "")
+    assert (ran.code, ran.out) == (3, "The capital \n")
+    assert ran.err.startswith("— not whole: copilot broke off, and no other tier answered whole\nno tier could answer")
+
+
+def test_json_keeps_the_longest_text_of_an_answer_that_broke_off_everywhere(cli):
+    tiers = [copilot("The capital ", reset_by("copilot")), cloud("The ", reset_by("cloud"))]
+    ran = cli("ask", "hi", "--json", tiers=tiers)
+
+    assert (ran.code, ran.json["code"]) == (3, "no_tier_answered")
+    assert ran.json["partial"] == {"response": "The capital ", "backend": "copilot", "state": "closed"}
 
 
 @pytest.mark.parametrize(
