@@ -38,6 +38,7 @@ class NumberedQuote:
     end: int
     text: str
     place: str | None = None
+    card: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,10 +131,15 @@ class Composer:
         return replace(first, refit=refit)
 
     def quotes(self, prompt: Prompt) -> list[NumberedQuote]:
-        """The passages that match the question best, for an answer without a model."""
-        found = self._index(prompt.documents).quotes(prompt.question, QUOTES, QUOTE_CHARS)
+        """For an answer without a model: the passages that match the question best, or where it is about the
+        documents as a whole, how they begin and what can be counted in them."""
+        from .rag.overview import asks_for_all
+
+        index = self._index(prompt.documents)
+        found = [] if asks_for_all(prompt.question) else index.quotes(prompt.question, QUOTES, QUOTE_CHARS)
+        found = found or index.overview(prompt.question, QUOTES * QUOTE_CHARS)
         return [
-            NumberedQuote(n, q.name or str(q.document), q.name or str(q.document), q.start, q.end, q.text, q.place)
+            NumberedQuote(n, q.name, q.name, q.start, q.end, q.text, q.place, q.card)  # by the name that is shown
             for n, q in enumerate(found, 1)
         ]
 

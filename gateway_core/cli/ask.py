@@ -31,7 +31,7 @@ def run(options: Namespace, gateway: BlockingGateway, terminal: Terminal) -> int
         terminal.write_exactly(as_json(reply_of(answer, details=True)))
     else:
         showing.finished(answer)
-    return ANSWERED
+    return NOT_ANSWERED if has_found_nothing(answer) else ANSWERED
 
 
 def _events(options: Namespace, gateway: BlockingGateway, terminal: Terminal, is_streamed: bool) -> Iterator[Event]:
@@ -61,6 +61,11 @@ def exit_code(error: BaseException) -> int:
             return STOPPED
         case _:
             return NOT_ANSWERED
+
+
+def has_found_nothing(answer: Answer) -> bool:
+    """No model answered, and there was nothing to quote instead."""
+    return answer.mode == "extractive" and not answer.sources
 
 
 class Showing:

@@ -6,7 +6,9 @@ import pytest
 
 from gateway_core.cli.reading import Loading
 from gateway_core.cli.terminal import Terminal
+from gateway_core.compose import Composer
 from gateway_core.testing import ScriptedTier
+from gateway_core.tiers.extractive import ExtractiveTier
 
 POLICY = "Refund policy: customers may return items within 30 days.\nShipping takes two days."
 
@@ -137,3 +139,24 @@ def test_a_load_says_nothing_in_a_pipe():
     loading(3, 4, "c.pdf")
 
     assert pipe.getvalue() == ""
+
+
+@pytest.mark.parametrize(
+    ("question", "code", "told"),
+    [
+        pytest.param("How many people?", 0, "people.csv (159 records, 3 columns: id, name, city)", id="a count"),
+        pytest.param("Summarise this file.", 0, "people.csv (159 records, 3 columns: id, name, city)", id="all of it"),
+        pytest.param("Where does person 7 live?", 0, "7,person 7,town 0", id="a match"),
+        pytest.param("What of the zebra?", 3, "no passage of your documents matches", id="no match"),
+    ],
+)
+def test_without_a_model_the_documents_answer_or_the_exit_code_says_that_they_cannot(
+    cli, tmp_path, question: str, code: int, told: str
+):
+    rows = "".join(f"{n},person {n},town {n % 7}\n" for n in range(1, 160))
+    (tmp_path / "people.csv").write_text(f"id,name,city\n{rows}")
+    ran = cli("ask", question, "-d", "people.csv", "--json", tiers=[ExtractiveTier(Composer().quotes)])
+
+    assert (ran.code, ran.json["details"]["mode"]) == (code, "extractive")
+    assert told in ran.json["response"]
+    assert bool(ran.json["details"]["sources"]) == (code == 0)
