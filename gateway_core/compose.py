@@ -43,11 +43,13 @@ class NumberedQuote:
 
 @dataclass(frozen=True, slots=True)
 class Material:
-    """Documents as they were read, ready to be asked. `told`: what could not be read of them."""
+    """Documents as they were read, ready to be asked. `told`: what could not be read of them, and how the rest was;
+    `left_out`: each that could not be read, in a few words."""
 
     texts: tuple[Document, ...]
     told: tuple[str, ...]
     index: PassageIndex
+    left_out: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,8 +76,8 @@ class Composer:
 
     def read(self, documents: Sequence[Sent], progress: Progress | None = None) -> Material:
         """Read the documents and hand out their index. Raises `PromptRefused` when none of them can be read."""
-        texts, told = _documents(documents, progress)
-        return Material(texts, tuple(told), self._index(texts))
+        texts, told, left_out = _documents(documents, progress)
+        return Material(texts, tuple(told), self._index(texts), tuple(left_out))
 
     def compose(
         self,
@@ -117,6 +119,7 @@ class Composer:
                 documents=material.texts,
                 sources=sources,
                 notes=(*told, *packed.notes),
+                left_out=material.left_out,
             )
             return prompt, prompt.chars - len(packed.text)
 
@@ -208,15 +211,19 @@ def _dropped(before: Sequence[Source], kept: Sequence[Source]) -> list[str]:
     return [f"no room in this tier's window for: {', '.join(gone[:MOST_TOLD])}{more}"]
 
 
-def _documents(sent: Sequence[Sent], progress: Progress | None) -> tuple[tuple[Document, ...], list[str]]:
-    """The texts, numbered, and what could not be read of them."""
+def _documents(sent: Sequence[Sent], progress: Progress | None) -> tuple[tuple[Document, ...], list[str], list[str]]:
+    """The texts, numbered, what is to be told of them, and those that could not be read."""
     if not sent:
         raise PromptRefused("documents is empty", field="documents", cure="send at least one text, or leave it out")
     texts: list[Document] = []
     told: list[str] = []
     unreadable: list[str] = []
+    left_out: list[str] = []
     for number, item in enumerate(sent):
-        read = Document(item) if isinstance(item, str) else item if isinstance(item, Document) else _read(item, told)
+        if isinstance(item, str):
+            read: Document | None = Document(item)
+        else:
+            read = item if isinstance(item, Document) else _read(item, told, left_out)
         if progress is not None:
             progress(number + 1, len(sent), read.name if read else "")
         if read is None:
@@ -227,16 +234,17 @@ def _documents(sent: Sequence[Sent], progress: Progress | None) -> tuple[tuple[D
         texts.append(read if read.id is not None else replace(read, id=number))
     if not any(d.text.strip() for d in texts):
         raise _no_text(told, unreadable)
-    return tuple(texts), told
+    return tuple(texts), told, left_out
 
 
-def _read(item: Upload | Path, told: list[str]) -> Document | None:
+def _read(item: Upload | Path, told: list[str], left_out: list[str]) -> Document | None:
     from .rag import DocumentUnreadable, load_document
 
     try:
         return load_document((item.name, item.data) if isinstance(item, Upload) else item)
     except DocumentUnreadable as exc:
         told.append(str(exc))
+        left_out.append(f"{exc.name} ({exc.fault})")
         return None
 
 

@@ -208,6 +208,7 @@ class Course:
             first_token_ms=None if first is None else round((first - self.started) * 1000, 1),
             total_ms=round((now - self.started) * 1000, 1),
             tool_calls=tuple(self._tool_calls),
+            left_out=prompt.left_out,
         )
 
     def partial(self, state: str, now: float) -> Answer | None:
