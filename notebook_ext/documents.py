@@ -58,12 +58,13 @@ class Library:
         notes: list[str] = []
         for expression in expressions:
             documents += self._documents(expression, question, notes)
-        for document in documents:
-            notes += [note for note in document.warnings if note not in notes]
         with_text = [document for document in documents if document.text.strip()]
         if not with_text:
             raise Refused(f"there is no text in {', '.join(expressions)}")
-        return Found(tuple(_apart(with_text)), tuple(notes))
+        found = _apart(with_text)
+        for document in found:  # in the gateway's own words, so that it is told once
+            notes += [f"{document.name}: {warning}" for warning in document.warnings]
+        return Found(tuple(found), tuple(dict.fromkeys(notes)))
 
     def _documents(self, expression: str, question: str, notes: list[str]) -> list[Document]:
         if _IDENTIFIER.fullmatch(expression) and expression in self._names:
