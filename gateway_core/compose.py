@@ -223,7 +223,7 @@ def _documents(sent: Sequence[Sent], progress: Progress | None) -> tuple[tuple[D
         if isinstance(item, str):
             read: Document | None = Document(item)
         else:
-            read = item if isinstance(item, Document) else _read(item, told, left_out)
+            read = _placed(item) if isinstance(item, Document) else _read(item, told, left_out)
         if progress is not None:
             progress(number + 1, len(sent), read.name if read else "")
         if read is None:
@@ -235,6 +235,14 @@ def _documents(sent: Sequence[Sent], progress: Progress | None) -> tuple[tuple[D
     if not any(d.text.strip() for d in texts):
         raise _no_text(told, unreadable)
     return tuple(texts), told, left_out
+
+
+def _placed(document: Document) -> Document:
+    if document.places or "." not in document.name or not isinstance(document.text, str):
+        return document
+    from .rag.load import placed
+
+    return placed(document)
 
 
 def _read(item: Upload | Path, told: list[str], left_out: list[str]) -> Document | None:

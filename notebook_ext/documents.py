@@ -146,8 +146,9 @@ def with_places(sources: Sequence[Source], documents: Sequence[Document]) -> tup
     placed = []
     for source in sources:
         document = by_name.get(source.document)
-        first = document.place_of(source.start) if document else source.place
-        last = document.place_of(max(source.start, source.end - 1)) if document else None
+        has_places = document is not None and bool(document.places)
+        first = document.place_of(source.start) if document and has_places else source.place
+        last = document.place_of(max(source.start, source.end - 1)) if document and has_places else None
         place = first if last in (None, first) else f"{first} to {last}"
         placed.append(dataclasses.replace(source, place=place))
     return tuple(placed)

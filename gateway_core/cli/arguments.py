@@ -143,7 +143,7 @@ def _ask(ask: argparse.ArgumentParser) -> None:
     ask.add_argument("prompt", nargs="?", metavar="PROMPT", help="the question; without it, or as -, standard input")
     ask.add_argument(
         "-d", "--document", dest="documents", action="append", default=[], metavar="FILE",
-        help="answer from this file, citing it; may be given several times; -: standard input",
+        help="answer from this file (or folder), citing it; may be given several times; -: standard input",
     )  # fmt: skip
     ask.add_argument("--system", metavar="TEXT", help="instructions that stand before the question")
     ask.add_argument("--tier", choices=("copilot", "cloud", "local"), help="ask this tier and no other")

@@ -36,7 +36,7 @@ def run(options: Namespace, gateway: BlockingGateway, terminal: Terminal) -> int
 
 def _events(options: Namespace, gateway: BlockingGateway, terminal: Terminal, is_streamed: bool) -> Iterator[Event]:
     prompt = prompt_from(options.prompt, terminal.stdin, is_taken=STANDARD_INPUT in options.documents)
-    documents = documents_from(options.documents, terminal.stdin)
+    documents = documents_from(options.documents, terminal.stdin, terminal.tell)
     yield from gateway.stream(
         prompt,
         documents=documents or None,

@@ -311,3 +311,11 @@ def test_a_cure_names_the_options_of_the_magics():
     told_plainly(error)
 
     assert error._render_traceback_()[1] == "  leave out --tier, or --local; lower --max-context-chars"  # type: ignore[attr-defined]
+
+
+def test_a_name_of_pythons_own_is_taken_with_one_warning(notebook):
+    notebook.answer_with(ScriptedTier("copilot", ["one"], ["two"]))
+    first, second = (notebook.run("%%ai print\nHello") for _ in range(2))
+
+    assert (first.out + first.err).count("hides Python's own print") == 1
+    assert "hides" not in second.out + second.err

@@ -1,6 +1,7 @@
 """Files as documents: read as text, named in every complaint, listed under the answer that cites them."""
 
 import io
+import re
 
 import pytest
 
@@ -160,3 +161,41 @@ def test_without_a_model_the_documents_answer_or_the_exit_code_says_that_they_ca
     assert (ran.code, ran.json["details"]["mode"]) == (code, "extractive")
     assert told in ran.json["response"]
     assert bool(ran.json["details"]["sources"]) == (code == 0)
+
+
+def test_standard_input_is_cited_by_its_lines(cli):
+    log = "".join(f"event {n} is dull\n" for n in range(1, 900)) + "the pump failed at noon\n"
+    ran = cli(
+        "ask", "When did the pump fail?", "-d", "-", tiers=[ScriptedTier("copilot", ["Noon [1]."])], stdin=log.encode()
+    )
+
+    assert re.search(r"standard input line 8\d\d to 900\b", ran.err), ran.err
+
+
+def test_a_folder_stands_for_its_files(cli, tmp_path):
+    (tmp_path / "docs/deep/.git").mkdir(parents=True)
+    for name, text in {
+        "a.md": POLICY,
+        "deep/b.txt": "Opening hours.",
+        "deep/.git/c": "secret",
+        ".env": "secret",
+    }.items():
+        (tmp_path / "docs" / name).write_text(text)
+    tier = ScriptedTier("copilot", ["Within 30 days [1]."])
+    ran = cli("ask", "What about refunds?", "-d", "docs", tiers=[tier])
+
+    sent = tier.prompts[0].messages[-1].content
+    assert ("within 30 days" in sent, "Opening hours" in sent, "secret" in sent) == (True, True, False)
+    assert (ran.code, ran.err.splitlines()[0]) == (0, "docs: 2 files of this folder")
+
+
+def test_a_folder_of_too_much_or_nothing_is_refused(cli, tmp_path, monkeypatch):
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "many").mkdir()
+    for n in range(1_001):
+        (tmp_path / "many" / f"{n}.txt").touch()
+    empty, many = (cli("ask", "hi", "-d", name, tiers=[ScriptedTier("copilot")]) for name in ("empty", "many"))
+
+    assert (empty.code, many.code) == (2, 2)
+    assert "empty: cannot be read (a folder without a file)" in empty.err
+    assert "many: a folder of more than 1,000 files" in many.err
