@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 Sent = Document | str | Upload | Path  # a path is a file on this laptop: only for callers that may read it
 LONGEST_PROMPT = 2_000_000  # characters
-LEAST_CONTEXT = 200  # characters: less is no help to anybody
+LEAST_CONTEXT, MOST_CONTEXT = 200, 2_000_000  # characters: less is no help to anybody
 QUOTES = 3
 QUOTE_CHARS = 400
 MOST_TOLD = 8  # names in one note
@@ -38,15 +38,18 @@ class NumberedQuote:
     end: int
     text: str
     place: str | None = None
+    card: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Material:
-    """Documents as they were read, ready to be asked. `told`: what could not be read of them."""
+    """Documents as they were read, ready to be asked. `told`: what could not be read of them, and how the rest was;
+    `left_out`: each that could not be read, in a few words."""
 
     texts: tuple[Document, ...]
     told: tuple[str, ...]
     index: PassageIndex
+    left_out: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,8 +76,8 @@ class Composer:
 
     def read(self, documents: Sequence[Sent], progress: Progress | None = None) -> Material:
         """Read the documents and hand out their index. Raises `PromptRefused` when none of them can be read."""
-        texts, told = _documents(documents, progress)
-        return Material(texts, tuple(told), self._index(texts))
+        texts, told, left_out = _documents(documents, progress)
+        return Material(texts, tuple(told), self._index(texts), tuple(left_out))
 
     def compose(
         self,
@@ -100,6 +103,7 @@ class Composer:
         turns = (*_system(system), *_earlier(messages))
         if documents is None:
             return Prompt((*turns, Message("user", question)), question=question)
+        _checked_context(max_context_chars)
         material = documents if isinstance(documents, Material) else self.read(documents, progress)
         told = (*material.told, *advice.notes)
 
@@ -115,10 +119,13 @@ class Composer:
                 documents=material.texts,
                 sources=sources,
                 notes=(*told, *packed.notes),
+                left_out=material.left_out,
             )
             return prompt, prompt.chars - len(packed.text)
 
         first, beside = fitted(max_context_chars)
+        if not first.sources:
+            raise _no_room(max_context_chars, lambda chars: bool(fitted(chars)[0].sources))
 
         def refit(max_chars: int) -> Prompt:
             smaller = fitted(max(LEAST_CONTEXT, min(max_context_chars, max_chars - beside)))[0]
@@ -127,10 +134,15 @@ class Composer:
         return replace(first, refit=refit)
 
     def quotes(self, prompt: Prompt) -> list[NumberedQuote]:
-        """The passages that match the question best, for an answer without a model."""
-        found = self._index(prompt.documents).quotes(prompt.question, QUOTES, QUOTE_CHARS)
+        """For an answer without a model: the passages that match the question best, or where it is about the
+        documents as a whole, how they begin and what can be counted in them."""
+        from .rag.overview import asks_for_all
+
+        index = self._index(prompt.documents)
+        found = [] if asks_for_all(prompt.question) else index.quotes(prompt.question, QUOTES, QUOTE_CHARS)
+        found = found or index.overview(prompt.question, QUOTES * QUOTE_CHARS)
         return [
-            NumberedQuote(n, q.name or str(q.document), q.name or str(q.document), q.start, q.end, q.text, q.place)
+            NumberedQuote(n, q.name, q.name, q.start, q.end, q.text, q.place, q.card)  # by the name that is shown
             for n, q in enumerate(found, 1)
         ]
 
@@ -159,6 +171,25 @@ def _new_index(documents: Sequence[Document]) -> PassageIndex:
     return PassageIndex(documents)
 
 
+def _checked_context(chars: int) -> None:
+    if not LEAST_CONTEXT <= chars <= MOST_CONTEXT:
+        raise PromptRefused(
+            f"max_context_chars is {chars:,}; from {LEAST_CONTEXT:,} to {MOST_CONTEXT:,} can be used",
+            field="max_context_chars", cure="choose a number between, or leave `max_context_chars` out",
+        )  # fmt: skip
+
+
+def _no_room(chars: int, does_fit: Callable[[int], bool]) -> PromptRefused:
+    """Not one passage fits beside its label: how much would do."""
+    enough = chars
+    while enough < MOST_CONTEXT and not does_fit(enough):
+        enough = min(2 * enough, MOST_CONTEXT)
+    return PromptRefused(
+        f"not one passage of the documents fits into max_context_chars, which is {chars:,}",
+        field="max_context_chars", cure=f"{enough:,} would do: raise `max_context_chars`",
+    )  # fmt: skip
+
+
 def _with_context(question: str, packed: PackedContext) -> str:
     from .rag import instructions
 
@@ -180,15 +211,19 @@ def _dropped(before: Sequence[Source], kept: Sequence[Source]) -> list[str]:
     return [f"no room in this tier's window for: {', '.join(gone[:MOST_TOLD])}{more}"]
 
 
-def _documents(sent: Sequence[Sent], progress: Progress | None) -> tuple[tuple[Document, ...], list[str]]:
-    """The texts, numbered, and what could not be read of them."""
+def _documents(sent: Sequence[Sent], progress: Progress | None) -> tuple[tuple[Document, ...], list[str], list[str]]:
+    """The texts, numbered, what is to be told of them, and those that could not be read."""
     if not sent:
         raise PromptRefused("documents is empty", field="documents", cure="send at least one text, or leave it out")
     texts: list[Document] = []
     told: list[str] = []
     unreadable: list[str] = []
+    left_out: list[str] = []
     for number, item in enumerate(sent):
-        read = Document(item) if isinstance(item, str) else item if isinstance(item, Document) else _read(item, told)
+        if isinstance(item, str):
+            read: Document | None = Document(item)
+        else:
+            read = _placed(item) if isinstance(item, Document) else _read(item, told, left_out)
         if progress is not None:
             progress(number + 1, len(sent), read.name if read else "")
         if read is None:
@@ -199,16 +234,25 @@ def _documents(sent: Sequence[Sent], progress: Progress | None) -> tuple[tuple[D
         texts.append(read if read.id is not None else replace(read, id=number))
     if not any(d.text.strip() for d in texts):
         raise _no_text(told, unreadable)
-    return tuple(texts), told
+    return tuple(texts), told, left_out
 
 
-def _read(item: Upload | Path, told: list[str]) -> Document | None:
+def _placed(document: Document) -> Document:
+    if document.places or "." not in document.name or not isinstance(document.text, str):
+        return document
+    from .rag.load import placed
+
+    return placed(document)
+
+
+def _read(item: Upload | Path, told: list[str], left_out: list[str]) -> Document | None:
     from .rag import DocumentUnreadable, load_document
 
     try:
         return load_document((item.name, item.data) if isinstance(item, Upload) else item)
     except DocumentUnreadable as exc:
         told.append(str(exc))
+        left_out.append(f"{exc.name} ({exc.fault})")
         return None
 
 

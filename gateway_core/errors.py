@@ -12,7 +12,7 @@ GatewayError
 │   ├── Unauthorized         401 or 403 after one refresh                  waits for a new credential
 │   ├── ContextTooLong       this tier's window is too small               circuit hears nothing
 │   └── TierUnavailable      offline, login page, misconfigured, busy      circuit hears nothing
-├── AllTiersFailed         nobody answered: carries one Attempt per tier
+├── AllTiersFailed         nobody answered: carries one Attempt per tier, and the longest text that broke off
 └── AnswerInterrupted      an answer broke off after visible text and nobody may go on: carries the text so far
 
 Messages are for people, never for `if`: what happened, to whom, what to do. No token, prompt or document text in them.
@@ -168,10 +168,14 @@ class TierUnavailable(TierFailed):
 
 
 class AllTiersFailed(GatewayError):
-    """No tier answered. `attempts` says why, tier by tier."""
+    """No tier answered. `attempts` says why, tier by tier.
 
-    def __init__(self, attempts: Sequence[Attempt]) -> None:
+    `partial`: where an answer in one piece broke off, the longest text that came; `finish_reason` "interrupted".
+    """
+
+    def __init__(self, attempts: Sequence[Attempt], partial: Answer | None = None) -> None:
         self.attempts = tuple(attempts)
+        self.partial = partial
         told = "; ".join(f"{a.backend}: {a.detail or a.reason}" for a in self.telling)
         super().__init__(f"no tier could answer ({told})" if told else "no tier could answer")
 

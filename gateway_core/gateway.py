@@ -244,7 +244,7 @@ class Gateway:
                 cure="choose one of them, or leave it out",
             )  # fmt: skip
         deadline = self._deadline(deadline_s)  # reading files counts
-        context_chars = max_context_chars or self.settings.max_context_chars
+        context_chars = self.settings.max_context_chars if max_context_chars is None else max_context_chars
         composed = partial(
             self.composer.compose,
             prompt,

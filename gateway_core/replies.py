@@ -81,9 +81,12 @@ def problem_of(error: BaseException) -> dict[str, Any]:
         if error.retry_after is not None:  # what passes by itself comes before what a person must do
             cures = {f"ask again in {_told(error.retry_after)}": None, **cures}
         cure = "; or ".join(cures)
-        return _problem(
+        problem = _problem(
             Reason.NO_TIER_ANSWERED, "No tier could answer", 503, str(error), error.attempts, cure, error.retry_after
         )
+        if error.partial is not None:
+            problem["partial"] = reply_of(error.partial)
+        return problem
     if isinstance(error, AnswerInterrupted):
         problem = _problem(
             Reason.STREAM_INTERRUPTED, "The answer broke off", 503, str(error), error.attempts, error.cure

@@ -218,6 +218,7 @@ class Prompt:
     documents: tuple[Document, ...] = ()
     sources: tuple[Source, ...] = ()
     notes: tuple[str, ...] = ()
+    left_out: tuple[str, ...] = ()  # documents that could not be read
     refit: Callable[[int], Prompt] | None = None
 
     @property
@@ -314,6 +315,7 @@ class Answer:
     first_token_ms: float | None = None
     total_ms: float = 0.0
     tool_calls: tuple[Mapping[str, Any], ...] = ()
+    left_out: tuple[str, ...] = ()  # documents that could not be read, each with its fault; told in `notes` too
 
 
 @dataclass(frozen=True, slots=True)

@@ -70,7 +70,7 @@ def _asking(prog: str, about: str) -> _Parser:
     parser.add_argument("--stream", choices=STREAMS, help="auto: grows in place; text: as plain text; 0: when finished")
     parser.add_argument("--system", metavar="TEXT", help="instructions that stand above the question")
     parser.add_argument("--max-tokens", type=_a_count, metavar="N", help="longest answer")
-    parser.add_argument("--temperature", type=_a_number, metavar="X", help="0 to 2")
+    parser.add_argument("--temperature", type=_a_temperature, metavar="X", help="0 to 2")
     parser.add_argument("--deadline", type=_a_number, metavar="S", help="seconds for all tiers together")
     parser.add_argument("--raw", action="store_true", help="leave {name} in the cell as it is")
     return parser
@@ -100,6 +100,22 @@ def _a_number(text: str) -> float:
     return number
 
 
+def _a_temperature(text: str) -> float:
+    try:
+        number = float(text)
+    except ValueError:
+        number = -1.0
+    if not 0 <= number <= 2:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 0 to 2")
+    return number
+
+
+def _a_context(text: str) -> int:
+    if not text.isdecimal() or not 200 <= int(text) <= 2_000_000:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of characters from 200 to 2000000")
+    return int(text)
+
+
 AI = _asking(
     "%%ai",
     "Ask the question in the cell: GitHub Copilot, else a cloud, else this laptop.\n"
@@ -111,7 +127,9 @@ AI_RAG = _asking(
     "EXPR is a variable, a pattern of variable names, a file or pattern of files, or an expression.",
 )
 AI_RAG.add_argument("-d", "--documents", action="append", metavar="EXPR", help="what to answer from; may be repeated")
-AI_RAG.add_argument("--max-context-chars", type=_a_count, metavar="N", help="characters of documents to send")
+AI_RAG.add_argument(
+    "--max-context-chars", type=_a_context, metavar="N", help="characters of documents to send, from 200"
+)
 
 PARSERS = {"ai": AI, "ai_rag": AI_RAG}
 

@@ -58,12 +58,13 @@ class Library:
         notes: list[str] = []
         for expression in expressions:
             documents += self._documents(expression, question, notes)
-        for document in documents:
-            notes += [note for note in document.warnings if note not in notes]
         with_text = [document for document in documents if document.text.strip()]
         if not with_text:
             raise Refused(f"there is no text in {', '.join(expressions)}")
-        return Found(tuple(_apart(with_text)), tuple(notes))
+        found = _apart(with_text)
+        for document in found:  # in the gateway's own words, so that it is told once
+            notes += [f"{document.name}: {warning}" for warning in document.warnings]
+        return Found(tuple(found), tuple(dict.fromkeys(notes)))
 
     def _documents(self, expression: str, question: str, notes: list[str]) -> list[Document]:
         if _IDENTIFIER.fullmatch(expression) and expression in self._names:
@@ -145,8 +146,9 @@ def with_places(sources: Sequence[Source], documents: Sequence[Document]) -> tup
     placed = []
     for source in sources:
         document = by_name.get(source.document)
-        first = document.place_of(source.start) if document else source.place
-        last = document.place_of(max(source.start, source.end - 1)) if document else None
+        has_places = document is not None and bool(document.places)
+        first = document.place_of(source.start) if document and has_places else source.place
+        last = document.place_of(max(source.start, source.end - 1)) if document and has_places else None
         place = first if last in (None, first) else f"{first} to {last}"
         placed.append(dataclasses.replace(source, place=place))
     return tuple(placed)

@@ -17,7 +17,7 @@ def load(path: Path) -> list[Document]:
     """The document a file is. Its name is the path as the user wrote it, or the file's own if that was absolute."""
     name = path.name if path.is_absolute() else path.as_posix()
     if path.is_dir():
-        raise Refused(f"{name} is a folder: name its files, as {name.rstrip('/')}/*")
+        raise Refused(f"{name} is a folder: name its files, as {name.rstrip('/')}/**/*.md")
     return [_read(path, name)]
 
 

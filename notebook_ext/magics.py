@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 import logging
 from typing import TYPE_CHECKING, Any
 
@@ -37,6 +38,7 @@ class GatewayMagics(Magics):
         self.session = Session(gateway)
         self.chats = Chats()
         self._completion = Completion(self)
+        self._told_hidden: set[str] = set()
 
     def register(self) -> None:
         """Make the magics known to the shell, in place of any that it knew."""
@@ -131,13 +133,20 @@ class GatewayMagics(Magics):
         from .screen import screen_for
 
         screen = screen_for(self.shell, chosen.stream or self.session.stream, self.session.footer)
-        told = (*notes, *(found.notes if found else ()))
+        told = (*self._hides(chosen.name), *notes, *(found.notes if found else ()))
         asking = Asking(question, found.documents if found else (), told, screen)
         try:
             asking.run(self.session.asked, options)
         finally:
             if asking.result is not None:
                 self._keep(chosen, question, asking.result)
+
+    def _hides(self, name: str | None) -> list[str]:
+        """Told once for each name: a result may be bound to it, but it was Python's own."""
+        if name is None or name in self._told_hidden or name in self.shell.user_ns or not hasattr(builtins, name):
+            return []
+        self._told_hidden.add(name)
+        return [f"{name} is now the answer and hides Python's own {name}; `del {name}` brings that back"]
 
     def _keep(self, chosen: Chosen, question: str, result: AIResult) -> None:
         bound = {"_ai": result} | ({chosen.name: result} if chosen.name else {})

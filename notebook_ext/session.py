@@ -126,8 +126,8 @@ class Session:
         elif name in ("footer", "local"):
             setattr(self.choices, name, value == "1")
         elif name == "max_context_chars":
-            if value and not (value.isdigit() and int(value) >= 200):
-                raise UsageError("%ai config: max_context_chars must be a whole number of at least 200")
+            if value and not (value.isdecimal() and 200 <= int(value) <= 2_000_000):
+                raise UsageError("%ai config: max_context_chars must be a whole number from 200 to 2000000")
             self.choices.max_context_chars = int(value) if value else None
         else:
             setattr(self.choices, name, value or None)

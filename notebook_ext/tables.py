@@ -17,6 +17,7 @@ from bisect import bisect_right
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import date
 from typing import Any
 
 from .secrets import HIDDEN, is_secret_name
@@ -54,22 +55,26 @@ def write(name: str, table: Table, question: str) -> Written:
     warnings: tuple[str, ...] = ()
     if table.rows > LARGE:
         numbers = matching(lines, question)
-        warnings = (
-            f"{name} has {table.rows:,} rows: the {len(numbers):,} that match the question best were searched"
-            if numbers
-            else f"{name} has {table.rows:,} rows and none matches the question's words",
-        )
+        warnings = (_searched(table.rows, len(numbers)),)
     card = _card(name, table, shown)
     parts, places, at = [card], [(0, "overview")], len(card)
     for number in numbers:
         line = "\n" + lines[number]
         if at + len(line) > LONGEST:
-            warnings += (f"{name} is longer than {LONGEST:,} characters: rows from {number:,} on were left out",)
+            warnings += (f"longer than {LONGEST:,} characters: rows from {number:,} on were left out",)
             break
         places.append((at + 1, f"row {number}"))
         parts.append(line)
         at += len(line)
     return Written("".join(parts), tuple(places), warnings)
+
+
+def _searched(rows: int, found: int) -> str:
+    if not found:
+        return f"none of {rows:,} rows matches the question's words; only the overview was searched"
+    if found == 1:
+        return f"of {rows:,} rows the only one that matches the question was searched"
+    return f"of {rows:,} rows the {found:,} that match the question best were searched"
 
 
 def matching(lines: Sequence[str], question: str, most: int = MATCHING) -> list[int]:
@@ -151,11 +156,25 @@ def _told(values: Sequence[Any]) -> str:
         return "empty"
     if all(isinstance(value, (int, float)) and not isinstance(value, bool) for value in present[:100]):
         try:
-            told.append(f"from {min(present):g} to {max(present):g}, mean {sum(present) / len(present):g}")
-        except TypeError:
+            low, high, mean = min(present), max(present), sum(present) / len(present)
+            told.append(f"from {_number(low)} to {_number(high)}, mean {_number(mean)}")
+        except (TypeError, OverflowError):
             told.append("mixed values")
         return ", ".join(told)
+    if all(isinstance(value, date) for value in present[:100]):
+        try:
+            told.append(f"from {min(present)} to {max(present)}")
+        except TypeError:  # days among moments, or moments with a time zone among those without
+            told.append("mixed dates")
+        return ", ".join(told)
     counts = Counter(_cell(value)[:60] for value in present[:SAMPLED])
-    some = ", ".join(f"{value} ({count:,})" for value, count in counts.most_common(5))
     of = "" if len(present) <= SAMPLED else f" in the first {SAMPLED:,}"
-    return ", ".join([*told, f"{len(counts):,} different{of}, most often {some}"])
+    told.append(f"{len(counts):,} different{of}")
+    if len(counts) < min(len(present), SAMPLED):  # where each stands once, none is common
+        told.append("most often " + ", ".join(f"{value} ({count:,})" for value, count in counts.most_common(5)))
+    return ", ".join(told)
+
+
+def _number(value: float) -> str:
+    """Whole numbers in full; of others as many digits as can be relied on."""
+    return str(value) if isinstance(value, int) else f"{value:.12g}"

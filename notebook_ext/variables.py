@@ -50,10 +50,10 @@ def _document(name: str, text: str, **fields: Any) -> Document:
     return Document(text, name=name, **fields)
 
 
-def _cut(text: str, longest: int, name: str) -> tuple[str, tuple[str, ...]]:
+def _cut(text: str, longest: int) -> tuple[str, tuple[str, ...]]:
     if len(text) <= longest:
         return text, ()
-    return text[:longest], (f"{name} has {len(text):,} characters: the first {longest:,} were searched",)
+    return text[:longest], (f"the first {longest:,} of {len(text):,} characters were searched",)
 
 
 # ---- what is recognised
@@ -121,7 +121,7 @@ def _items(name: str, value: Sequence[Any] | set[Any] | frozenset[Any], question
     documents: list[Document] = []
     plain = [item for item in items if not isinstance(item, (int, float, bool, type(None)))]
     if not plain:
-        text, warnings = _cut(", ".join(map(str, items)), LONGEST_SERIES, name)
+        text, warnings = _cut(", ".join(map(str, items)), LONGEST_SERIES)
         return [_document(name, text, warnings=warnings)]
     for number, item in enumerate(items):
         if isinstance(item, Document):
@@ -192,7 +192,7 @@ def _series(name: str, value: Any, question: str, load: Loader) -> list[Document
         body = "\n".join(f"{label}: {item}" for label, item in zip(value.index.tolist(), values, strict=True))
     else:
         body = ", ".join(map(str, values))
-    text, warnings = _cut("\n".join([*head, body]), LONGEST_SERIES, name)
+    text, warnings = _cut("\n".join([*head, body]), LONGEST_SERIES)
     return [_document(name, text, warnings=warnings)]
 
 
@@ -200,7 +200,7 @@ def _tree(name: str, value: Mapping[Any, Any], question: str, load: Loader) -> l
     if type(value).__name__ == "_Environ":
         raise Refused(f"{name} is the process environment, which holds secrets; name single values instead")
     lines = list(_tree_lines(value, name, DEEPEST))
-    text, warnings = _cut("\n".join(lines), LONGEST_TREE, name)
+    text, warnings = _cut("\n".join(lines), LONGEST_TREE)
     return [_document(name, text, warnings=warnings)]
 
 
@@ -261,7 +261,7 @@ def _source(name: str, value: Any, question: str, load: Loader) -> list[Document
     # A cell's own file has a name made of digits, or none that a reader could open.
     is_file = file.endswith(".py") and not file[:-3].isdigit() and not file.startswith(("ipython-input", "<"))
     where = f"{file} " if is_file else ""
-    text, warnings = _cut("".join(lines), LONGEST_SOURCE, name)
+    text, warnings = _cut("".join(lines), LONGEST_SOURCE)
     first = max(first, 1)
     places, at = [], 0
     for number, line in enumerate(text.splitlines(keepends=True)):
@@ -281,7 +281,7 @@ def _figure(name: str, value: Any, question: str, load: Loader) -> list[Document
             f"y: {axes.get_ylabel()}, from {axes.get_ylim()[0]:g} to {axes.get_ylim()[1]:g}",
             *(["legend: " + ", ".join(text.get_text() for text in legend.get_texts())] if legend else []),
         ]
-    return [_document(name, _cut("\n".join(told), LONGEST_FIGURE, name)[0])]
+    return [_document(name, _cut("\n".join(told), LONGEST_FIGURE)[0])]
 
 
 def _image(name: str, value: Any, question: str, load: Loader) -> list[Document]:
@@ -305,7 +305,7 @@ def _refuse_live(name: str, value: Any, question: str, load: Loader) -> list[Doc
 
 
 def _refuse_nothing(name: str, value: Any, question: str, load: Loader) -> list[Document]:
-    raise Refused(f"{name} is None")
+    raise Refused("None holds no text" if name == "None" else f"{name} is None and holds no text")
 
 
 def _refuse_hidden(name: str, value: Any, question: str, load: Loader) -> list[Document]:
@@ -325,7 +325,7 @@ def _object(name: str, value: Any) -> Document:
             lines.append(f"{attribute}: {_short(item)}")
         else:
             lines.append(f"{attribute}: a {type(item).__name__}")
-    return _document(name, _cut("\n".join(lines), LONGEST_OBJECT, name)[0])
+    return _document(name, _cut("\n".join(lines), LONGEST_OBJECT)[0])
 
 
 def _is_fields(value: Any) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import aclosing
 from typing import Any
 
@@ -23,6 +23,9 @@ SECONDS_BETWEEN_COMMENTS = 10.0
 LONGEST_STANDSTILL = 300.0  # seconds a reader may take nothing at all, while a provider waits for it
 BACKEND_HEADER = "x-ai-gateway-backend"
 FINISH_HEADER = "x-ai-gateway-finish-reason"  # so that an answer cut by its longest length never looks whole
+NOTES_HEADER = "x-ai-gateway-notes"  # so that a document that could not be read never goes missing unseen
+LONGEST_NOTES = 500
+MOST_NAMED = 3
 
 
 class Answering(Produced):
@@ -69,6 +72,8 @@ class Answering(Produced):
             return
         body = self._dialect.whole(answer)
         headers = {**JSON_HEADERS, BACKEND_HEADER: answer.backend, FINISH_HEADER: answer.finish_reason}
+        if answer.left_out:
+            headers[NOTES_HEADER] = _left_out(answer.left_out)
         headers |= self._dialect.headers(None)
         await Response(body, 200, headers, "application/json")({"type": "http"}, receive, send)
         self.succeeded = True
@@ -186,6 +191,16 @@ def ended(attention: Attention) -> GatewayError | None:
     if attention.ended is Ended.STOPPED:
         return RequestRefused(Reason.SHUTTING_DOWN, "the gateway is being stopped", cure="ask again in a moment")
     return None
+
+
+def _left_out(documents: Sequence[str]) -> str:
+    """One line of plain ASCII: whoever sent a file chose its name."""
+    more = f"; and {len(documents) - MOST_NAMED} more" if len(documents) > MOST_NAMED else ""
+    named = "; ".join(documents[:MOST_NAMED])
+    counted = "1 document" if len(documents) == 1 else f"{len(documents)} documents"
+    plain = "".join(letter if " " <= letter <= "~" else "?" for letter in f"{counted} left out: {named}")
+    room = LONGEST_NOTES - len(more)
+    return (plain if len(plain) <= room else f"{plain[: room - 3]}...") + more
 
 
 def _nothing() -> None:

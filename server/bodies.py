@@ -151,7 +151,7 @@ class DocumentsQuery(Query):
         min_length=1, max_length=MOST_DOCUMENTS, fail_fast=True, description="Texts, named texts, or files."
     )
     max_context_chars: int | None = Field(
-        None, ge=1, le=2_000_000, description="Most characters of documents that are sent along; 4000 unless told."
+        None, ge=200, le=2_000_000, description="Most characters of documents that are sent along; 4000 unless told."
     )
 
     def options(self) -> dict[str, Any]:

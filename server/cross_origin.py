@@ -16,7 +16,10 @@ from starlette.types import Message, Scope, Send
 
 OPEN = ("/ai/", "/v1/", "/api/")
 OPEN_EXACTLY = frozenset({"/health", "/status"})
-EXPOSED = "x-ai-gateway-backend, x-ai-gateway-finish-reason, idempotency-replayed, retry-after, x-should-retry"
+EXPOSED = (
+    "x-ai-gateway-backend, x-ai-gateway-finish-reason, x-ai-gateway-notes, idempotency-replayed, retry-after, "
+    "x-should-retry"
+)
 SECONDS_KEPT = 600
 LONGEST_WISH = 2000
 _NAMES = re.compile(r"[\w!#$%&'*+.^`|~-]+(?:\s*,\s*[\w!#$%&'*+.^`|~-]+)*", re.ASCII)

@@ -143,7 +143,7 @@ def _ask(ask: argparse.ArgumentParser) -> None:
     ask.add_argument("prompt", nargs="?", metavar="PROMPT", help="the question; without it, or as -, standard input")
     ask.add_argument(
         "-d", "--document", dest="documents", action="append", default=[], metavar="FILE",
-        help="answer from this file, citing it; may be given several times; -: standard input",
+        help="answer from this file (or folder), citing it; may be given several times; -: standard input",
     )  # fmt: skip
     ask.add_argument("--system", metavar="TEXT", help="instructions that stand before the question")
     ask.add_argument("--tier", choices=("copilot", "cloud", "local"), help="ask this tier and no other")
@@ -154,7 +154,9 @@ def _ask(ask: argparse.ArgumentParser) -> None:
         help="when an answer breaks off: the next tier goes on, starts anew, or the answer ends there",
     )  # fmt: skip
     ask.add_argument("--max-tokens", type=_count, metavar="N", help="longest answer, in tokens")
-    ask.add_argument("--max-context-chars", type=_count, metavar="N", help="how much of the documents is sent")
+    ask.add_argument(
+        "--max-context-chars", type=_context, metavar="N", help="how much of the documents is sent: 200 to 2000000"
+    )
     ask.add_argument("--deadline", type=_seconds, metavar="SECONDS", help="for all tiers together")
     form = ask.add_mutually_exclusive_group()
     form.add_argument(
@@ -189,6 +191,12 @@ def _count(text: str) -> int:
     if number < 1:
         raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1")
     return number
+
+
+def _context(text: str) -> int:
+    if not text.isdecimal() or not 200 <= int(text) <= 2_000_000:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of characters from 200 to 2000000")
+    return int(text)
 
 
 def _seconds(text: str) -> float:

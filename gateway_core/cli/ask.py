@@ -31,12 +31,12 @@ def run(options: Namespace, gateway: BlockingGateway, terminal: Terminal) -> int
         terminal.write_exactly(as_json(reply_of(answer, details=True)))
     else:
         showing.finished(answer)
-    return ANSWERED
+    return NOT_ANSWERED if has_found_nothing(answer) else ANSWERED
 
 
 def _events(options: Namespace, gateway: BlockingGateway, terminal: Terminal, is_streamed: bool) -> Iterator[Event]:
     prompt = prompt_from(options.prompt, terminal.stdin, is_taken=STANDARD_INPUT in options.documents)
-    documents = documents_from(options.documents, terminal.stdin)
+    documents = documents_from(options.documents, terminal.stdin, terminal.tell)
     yield from gateway.stream(
         prompt,
         documents=documents or None,
@@ -61,6 +61,11 @@ def exit_code(error: BaseException) -> int:
             return STOPPED
         case _:
             return NOT_ANSWERED
+
+
+def has_found_nothing(answer: Answer) -> bool:
+    """No model answered, and there was nothing to quote instead."""
+    return answer.mode == "extractive" and not answer.sources
 
 
 class Showing:
@@ -108,6 +113,8 @@ class Showing:
         terminal.end_line()
         match error:
             case AllTiersFailed():
+                if error.partial is not None:
+                    terminal.tell(f"— not whole: {error.partial.backend} broke off, and no other tier answered whole")
                 terminal.tell(*nobody_answered(error))
             case AnswerInterrupted():
                 terminal.tell(f"— not whole: {error}" + (f"; {in_options(error.cure)}" if error.cure else ""))
@@ -125,8 +132,8 @@ class Showing:
         return problem
 
     def _kept(self, error: BaseException) -> str:
-        """What came before the end. Text that the next tier was to write anew is void, not kept."""
-        if isinstance(error, AnswerInterrupted):
+        """What came before the end; of several texts that broke off, the longest."""
+        if isinstance(error, (AllTiersFailed, AnswerInterrupted)) and error.partial is not None:
             return error.partial.text
         return "".join(self._parts) if isinstance(error, KeyboardInterrupt) else ""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -13,6 +14,7 @@ from .terminal import Terminal, in_one_line
 
 LONGEST_PROMPT = 8_000_000  # bytes: two million characters, each at its widest
 LONGEST_DOCUMENT = 32_000_000  # bytes
+MOST_FILES, LARGEST_FOLDER = 1_000, 100_000_000  # files; bytes
 STANDARD_INPUT = "-"
 LONG = 0.5  # seconds of silence that nobody wonders about
 
@@ -33,13 +35,25 @@ def prompt_from(argument: str | None, stdin: TextIO | None, *, is_taken: bool) -
     return _decoded(_from_stdin(stdin, LONGEST_PROMPT, "prompt"), "standard input", "prompt").rstrip("\r\n")
 
 
-def documents_from(names: Sequence[str], stdin: TextIO | None) -> list[Document | Path]:
-    """One document for each name, in order. Raises `PromptRefused` naming the file."""
+def documents_from(
+    names: Sequence[str], stdin: TextIO | None, tell: Callable[[str], None] = lambda line: None
+) -> list[Document | Path]:
+    """One document for each name, in order, of a folder one for each file, which is told. Raises `PromptRefused`
+    naming the file."""
     if names.count(STANDARD_INPUT) > 1:
         raise PromptRefused(
             "standard input can be only one document", field="documents", cure="name the others as files"
         )
-    return [_from_standard_input(stdin) if name == STANDARD_INPUT else _existing(name) for name in names]
+    documents: list[Document | Path] = []
+    for name in names:
+        if name == STANDARD_INPUT:
+            documents.append(_from_standard_input(stdin))
+            continue
+        paths = _existing(name)
+        if Path(name).is_dir():
+            tell(f"{in_one_line(name)}: {len(paths):,} file{'s' if len(paths) > 1 else ''} of this folder")
+        documents += paths
+    return documents
 
 
 class Loading:
@@ -59,15 +73,41 @@ class Loading:
 
 def _from_standard_input(stdin: TextIO | None) -> Document:
     raw = _from_stdin(stdin, LONGEST_DOCUMENT, "documents")
-    return Document(_decoded(raw, "standard input", "documents"), name="standard input")
+    from ..rag.places import lines_in
+
+    text = _decoded(raw, "standard input", "documents")
+    return Document(text, name="standard input", places=lines_in(text))
 
 
-def _existing(name: str) -> Path:
+def _existing(name: str) -> list[Path]:
     path = Path(name)
     if path.is_file():
-        return path
+        return [path]
+    if path.is_dir():
+        return _files_in(path, name)
     told = "it is no file" if path.exists() else "no such file"
     raise PromptRefused(f"{name}: cannot be read ({told})", field="documents")
+
+
+def _files_in(folder: Path, name: str) -> list[Path]:
+    """The files in a folder and below it, in order; hidden ones, and links to elsewhere, are left alone."""
+    found: list[Path] = []
+    size = 0
+    for at, folders, files in os.walk(folder):
+        folders[:] = sorted(below for below in folders if not below.startswith("."))
+        paths = [Path(at, file) for file in sorted(files) if not file.startswith(".")]
+        for path in paths:
+            if path.is_file() and not path.is_symlink():
+                found.append(path)
+                size += path.stat().st_size
+        if len(found) > MOST_FILES or size > LARGEST_FOLDER:
+            raise PromptRefused(
+                f"{name}: a folder of more than {MOST_FILES:,} files or {LARGEST_FOLDER // 1_000_000} MB",
+                field="documents", cure="name a folder below it, or single files",
+            )  # fmt: skip
+    if not found:
+        raise PromptRefused(f"{name}: cannot be read (a folder without a file)", field="documents")
+    return found
 
 
 def _from_stdin(stdin: TextIO | None, limit: int, field: str) -> bytes:

@@ -65,10 +65,22 @@ _CONCEALED = (
     r"<!--.{12,}?-->|display\s*:\s*none|visibility\s*:\s*hidden|font-size\s*:\s*0|opacity\s*:\s*0\b",
     r"\bcolor\s*:\s*(?:white|#f{3}(?:f{3})?\b)|\bhidden=",
 )
+# In an address: a place to fill in (`{x}`, `<x>`, `[x]`, `%s`, SECRET), a value left open, or what is taken named.
+_FILLED_IN = (
+    r"(?:[{<\[][^\s)>\]}]|\$\w|%s|=(?=[\s)\"'>])"
+    r"|(?-i:=[A-Z_]*(?:SECRET|DATA|CONVERSATION|CHAT|HISTORY|TOKEN|KEY|PASSWORD|CONTEXT|PROMPT|ANSWER|BASE64|INSERT))"
+    r"|[?&](?:data|secret|conversation|chat|history|prompt|context|exfil|leak)=)"
+)
+_TAKEN = (
+    r"(?:conversations?|chats?|history|messages?|answers?|documents?|context|prompts?|secrets?|passwords?|credentials|"
+    r"(?:api )?keys?|tokens?|data|contents?|everything|(?:user|reader)(?:'s|s)? \S+|it)"
+)
+_ADDRESS = r"(?:https?://|\S+@\S+\.\w)"
 _WAYS_OUT = (
-    r"!\[[^\]]*\]\(\s*(?:https?:)?//[^)]*[?{=][^)]*\)|<script\b|\bjavascript:|\bdata:text/html",
-    r"<(?:img|iframe|form|object)\b[^>]*(?:src|action|data)\s*=\s*[\"']?(?:https?:)?//[^>]*[?{][^>]*>",
-    r"\b(?:send|post|upload|forward|exfiltrat\w*|e-?mail|append|curl)\b.{0,60}(?:https?://|\S+@\S+\.\w)",
+    rf"\]\(\s*<?(?:https?:)?//[^)\s]*{_FILLED_IN}|<script\b|\bjavascript:|\bdata:text/html",
+    rf"<(?:a|img|iframe|form|object)\b[^>]*(?:href|src|action|data)\s*=\s*[\"']?(?:https?:)?//[^>\s]*{_FILLED_IN}",
+    rf"\b(?:send|post|upload|forward|exfiltrat\w*|e-?mail|append)\b.{{0,20}}\b{_TAKEN}\b.{{0,60}}{_ADDRESS}",
+    rf"\bcurl\b.{{0,60}}(?:-d|--data\S*|-F|-T)\s.{{0,20}}\b{_TAKEN}\b.{{0,60}}https?://",
 )
 # Looked for first because it is quick: a text without any of these cannot match the patterns of its kind.
 _ORDER_WORDS = (
@@ -93,7 +105,7 @@ _SUSPICIONS = (
     ("orders to the model", _ORDER_WORDS, _any_of(_ORDERS)),
     ("a role marker", _ROLE_WORDS, _any_of(_ROLES)),
     ("hidden text", _CONCEALING_WORDS, _any_of(_CONCEALED)),
-    ("an address to send data to", _WAY_OUT_WORDS, _any_of(_WAYS_OUT)),
+    ("a link made to carry data away", _WAY_OUT_WORDS, _any_of(_WAYS_OUT)),
 )
 
 

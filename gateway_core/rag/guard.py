@@ -98,6 +98,11 @@ def kind_of(data: bytes, name: str) -> str:
     return "html" if _HTML.match(data[:2048]) else "text"
 
 
+def kind_by_name(name: str) -> str:
+    """What a text of this name is, as far as its ending tells."""
+    return _BY_ENDING.get(PurePath(name).suffix[1:].lower(), "text")
+
+
 _AS_TEXT = "Give a file that holds text (PDF, DOCX, PPTX, XLSX, HTML, CSV, JSON, Markdown, plain text)."
 _AGAIN = "Download or copy it again."
 _REFUSALS = {

@@ -7,6 +7,7 @@ import threading
 from array import array
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Protocol
 
 from ..types import Document
@@ -103,22 +104,35 @@ class PassageIndex:
 
     def quotes(self, question: str, k: int = 3, max_chars: int = 400) -> list[Quote]:
         """The best `k` runs of sentences, best first, each within `max_chars`; empty when nothing matches."""
-        found = []
-        for span in best_quotes(self._rank(question), k, max_chars, self._text):
-            start, end = self._trimmed(span)
-            document = self.documents[span.document]
-            found.append(
-                Quote(
-                    document=self._id(span.document),
-                    name=self._corpus.name(span.document),
-                    start=start,
-                    end=end,
-                    text=document.text[start:end],
-                    score=span.score,
-                    place=place_of(document, start, end),
-                )
-            )
-        return found
+        return [self._quote(span) for span in best_quotes(self._rank(question), k, max_chars, self._text)]
+
+    def overview(self, question: str, max_chars: int = 1200) -> list[Quote]:
+        """How the documents and their sections begin, each document with its card; empty unless the question is
+        about them as a whole, or about how many there are of something in a table."""
+        counts = overview.counts_something(question)
+        has_table = counts and any(self._card(at, "passages") for at in range(len(self.documents)))
+        if not has_table and not overview.asks_for_all(question):
+            return []
+        quotes: list[Quote] = []
+        for span in overview.overview_spans(self._corpus, max_chars, self._overview_label_cost):
+            if not quotes or quotes[-1].document != self._id(span.document):
+                quotes.append(replace(self._quote(span), card=self._card(span.document, "overview")))
+            elif not counts:
+                quotes.append(self._quote(span))
+        return quotes
+
+    def _quote(self, span: Span) -> Quote:
+        start, end = self._trimmed(span)
+        document = self.documents[span.document]
+        return Quote(
+            document=self._id(span.document),
+            name=self._corpus.name(span.document),
+            start=start,
+            end=end,
+            text=document.text[start:end],
+            score=span.score,
+            place=place_of(document, start, end),
+        )
 
     def must_choose(self, question: str, max_chars: int) -> bool:
         """Whether `pack` would rank: not everything fits, and the question names something to look for."""

@@ -12,17 +12,18 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from ..types import Document
 from .errors import DocumentUnreadable
-from .guard import LIMITS, MB, PARSED, LoadLimits, decoded, kind_of
+from .guard import LIMITS, MB, PARSED, LoadLimits, decoded, kind_by_name, kind_of
+from .places import MOST_PLACES, headings_in
+from .split import form_of
 
 Source = str | Path | bytes | tuple[str, bytes] | Document
 Progress = Callable[[int, int, str], None]  # done, of how many, name of the one just done
 
-MOST_PLACES = 20_000
 _PRETTY = 5 * MB  # JSON on one line is laid out up to this size
 _ROOT = str(Path(__file__).resolve().parents[2])
 _START = f"import sys; sys.path.append({_ROOT!r}); from gateway_core.rag.parse_child import main; main()"
@@ -137,7 +138,9 @@ def _laid_out(text: str) -> str:
 
 def _places(text: str, kind: str, name: str) -> tuple[tuple[int, str], ...]:
     """Where records (in tables) or lines (in code and data) begin."""
-    if kind == "markdown" or (kind == "text" and Path(name).suffix.lower() in ("", ".txt", ".rst", ".text")):
+    if kind == "markdown":
+        return headings_in(text)
+    if kind == "text" and Path(name).suffix.lower() in ("", ".txt", ".rst", ".text"):
         return ()
     is_table = kind in ("csv", "tsv")
     starts: list[int] = []
@@ -149,6 +152,16 @@ def _places(text: str, kind: str, name: str) -> tuple[tuple[int, str], ...]:
         at += len(line)
     step = len(starts) // MOST_PLACES + 1
     return tuple((starts[n], _place(n, is_table)) for n in range(0, len(starts), step))
+
+
+def placed(document: Document) -> Document:
+    """A text with the places that a file of its name would have; as it is where it has its own."""
+    if document.places or document.kind != "text":
+        return document
+    kind = kind_by_name(document.name)
+    if kind in PARSED or (kind == "text" and form_of("", document.name) == "prose"):
+        return document
+    return replace(document, kind=kind, places=_places(document.text, kind, document.name))
 
 
 def _place(n: int, is_table: bool) -> str:

@@ -37,6 +37,10 @@ _COUNTS = re.compile(
     r"|\bwie ?viele\b.{0,30}\b(?:zeilen|datensätze|einträge|spalten|dateien)\b",
     re.IGNORECASE,
 )
+_HOW_MANY = re.compile(
+    r"\b(?:how many|number of|count(?: of| the)?|wie ?viele|combien|cu[aá]nt[oa]s|quant[ei]|kaç)\b|多少|сколько",
+    re.IGNORECASE,
+)
 _ASKING = """
     summarise summarize summary summaries summarizing summarising overview outline tldr tl dr gist recap main point
     points topic topics idea ideas theme themes key takeaway takeaways finding findings describe explain cover covers
@@ -61,6 +65,11 @@ def asks_for_all(question: str) -> bool:
 def asks_for_count(question: str) -> bool:
     """Whether the question wants to know how many parts the documents have, or which."""
     return bool(_COUNTS.search(question))
+
+
+def counts_something(question: str) -> bool:
+    """Whether the question wants to know how many of anything there are: a table's card may be the answer."""
+    return bool(_HOW_MANY.search(question)) or asks_for_count(question)
 
 
 def names_something(question: str) -> bool:

@@ -51,7 +51,10 @@ class PackedContext:
 
 @dataclass(frozen=True, slots=True)
 class Quote:
-    """Consecutive sentences that match a question best: `text == document.text[start:end]`."""
+    """Consecutive sentences that match a question best: `text == document.text[start:end]`.
+
+    `card`, in an overview: what can be counted in the document, told with the first quote from it.
+    """
 
     document: DocumentId
     name: str
@@ -60,3 +63,4 @@ class Quote:
     text: str
     score: float
     place: str | None = None
+    card: str = ""

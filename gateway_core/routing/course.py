@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ..account import facts_of
@@ -63,6 +63,16 @@ class Ask:
         return "ask again; no other tier could go on"
 
 
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """What had been written when a writer broke off."""
+
+    text: str = ""
+    segments: tuple[Segment, ...] = ()
+    mode: str = ""
+    prompt: Prompt | None = None
+
+
 @dataclass
 class Course:
     """The text and its writers. Mutable; lives as long as one request."""
@@ -80,6 +90,7 @@ class Course:
     cut: Reason | None = None  # why the last writer broke off
     segment: int = -1  # number of the present one; grows over restarts
     spent: int = 0  # tokens of the segments that broke off
+    longest: Draft = field(default_factory=Draft)  # of all that broke off; of two the later
     _parts: list[str] = field(default_factory=list)
     _length: int = 0
     _segments: list[Segment] = field(default_factory=list)
@@ -137,6 +148,8 @@ class Course:
     def break_off(self, reason: Reason, usage: Usage | None) -> None:
         """The present writer stops without an end marker."""
         self.cut = reason
+        if self._length >= len(self.longest.text):
+            self.longest = Draft(self.text, tuple(self._segments), self.mode, self.prompt)
         self.spent += tokens_in(self.text[self._segments[-1].start :], self._chunks)
         if usage is not None:
             self.usage = self.usage.plus(usage)
@@ -195,4 +208,20 @@ class Course:
             first_token_ms=None if first is None else round((first - self.started) * 1000, 1),
             total_ms=round((now - self.started) * 1000, 1),
             tool_calls=tuple(self._tool_calls),
+            left_out=prompt.left_out,
+        )
+
+    def partial(self, state: str, now: float) -> Answer | None:
+        """The longest text that broke off, for whoever was shown none of it; `None` when there is none."""
+        draft = self.longest
+        if not draft.text:
+            return None
+        return replace(
+            self.answer(state, now),
+            text=draft.text,
+            backend=draft.segments[-1].backend,
+            mode=draft.mode,
+            segments=draft.segments,
+            sources=draft.prompt.sources if draft.prompt else (),
+            tool_calls=(),
         )

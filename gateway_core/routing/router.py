@@ -443,7 +443,8 @@ class Router:
                 attempts=attempts,
             )
         self._telemetry.tell("unanswered", id=course.ask.id)
-        raise AllTiersFailed(attempts)
+        partial = course.partial(str(await self.state()), self._clock.now()) if course.has_begun else None
+        raise AllTiersFailed(attempts, partial)
 
     def _tell(self, course: Course, attempt: Attempt, *, begun: float | None = None, **facts: Any) -> None:
         begun = self._clock.now() if begun is None else begun

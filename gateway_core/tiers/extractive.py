@@ -16,12 +16,16 @@ from .base import Call, Missing, TierDefaults, TierInfo
 
 MODE = "extractive"
 FIRST_LINE = "No AI model could answer. These passages of your documents match the question best:"
+OVERVIEW = "No AI model could answer. What can be counted in your documents, and how they begin:"
 NO_MATCH = "No AI model could answer, and no passage of your documents matches the question."
 CURE = "Give documents to answer from, or start a local model."
 
 
 class Quote(Protocol):
-    """A passage to be quoted: its number among the sources, its document's name, its text and place."""
+    """A passage to be quoted: its number among the sources, its document's name, its text and place.
+
+    `card`, in an overview: what can be counted in the document.
+    """
 
     @property
     def n(self) -> int: ...
@@ -31,6 +35,8 @@ class Quote(Protocol):
     def text(self) -> str: ...
     @property
     def place(self) -> str | None: ...
+    @property
+    def card(self) -> str: ...
 
 
 Pick = Callable[[Prompt], Sequence[Quote]]
@@ -60,7 +66,7 @@ class ExtractiveTier(TierDefaults):
         if not quotes:
             yield Chunk(text=NO_MATCH)
         else:
-            yield Chunk(text=FIRST_LINE)
+            yield Chunk(text=OVERVIEW if quotes[0].card else FIRST_LINE)
             for quote in quotes:
                 yield Chunk(text=f"\n\n{_quoted(quote)}")
         yield Chunk(finish_reason="stop")
@@ -84,7 +90,8 @@ class ExtractiveTier(TierDefaults):
 
 
 def _quoted(quote: Quote) -> str:
-    """A Markdown quotation that ends with its citation and where it stands."""
+    """A Markdown quotation that ends with its citation and where it stands; before it the document's card."""
+    head = f"{quote.name} ({quote.card})\n\n" if quote.card else ""
     lines = [f"> {line}".rstrip() for line in quote.text.strip().splitlines()]
     place = ", ".join(part for part in (quote.name, quote.place) if part)
-    return "\n".join(lines) + f" [{quote.n}]" + (f" ({place})" if place else "")
+    return head + "\n".join(lines) + f" [{quote.n}]" + (f" ({place})" if place else "")

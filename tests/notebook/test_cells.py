@@ -176,6 +176,8 @@ def test_when_no_tier_can_answer_the_cell_fails_with_a_few_lines(notebook):
         pytest.param("%%ai --new\nx", "needs -c CHAT", id="new without chat"),
         pytest.param("%%ai --max-tokens many\nx", "not a whole number", id="no number"),
         pytest.param("%%ai --temperature -1\nx", "", id="negative"),
+        pytest.param("%%ai --temperature 9\nx", "'9' is not a number from 0 to 2", id="too warm"),
+        pytest.param("%%ai_rag -d x --max-context-chars 50\nx", "from 200 to 2000000", id="too small a context"),
         pytest.param("%%ai --local --tier cloud\nx", "contradict", id="contradiction"),
         pytest.param("%%ai\n  \n", "the cell is empty", id="blank cell"),
         pytest.param("%%ai", "empty", id="no cell"),
@@ -309,3 +311,11 @@ def test_a_cure_names_the_options_of_the_magics():
     told_plainly(error)
 
     assert error._render_traceback_()[1] == "  leave out --tier, or --local; lower --max-context-chars"  # type: ignore[attr-defined]
+
+
+def test_a_name_of_pythons_own_is_taken_with_one_warning(notebook):
+    notebook.answer_with(ScriptedTier("copilot", ["one"], ["two"]))
+    first, second = (notebook.run("%%ai print\nHello") for _ in range(2))
+
+    assert (first.out + first.err).count("hides Python's own print") == 1
+    assert "hides" not in second.out + second.err

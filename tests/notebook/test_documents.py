@@ -90,6 +90,16 @@ def test_plain_values(value, expected):
         pytest.param(pd.DataFrame({"n": [1, 2]}, index=["ada", "bob"]), ["index=ada; n=1"], id="labelled rows"),
         pytest.param(pd.DataFrame([[1, 2]], columns=["n", "n"]), ["n=1; n (1)=2"], id="equal columns"),
         pytest.param(pd.DataFrame({"n": [None, 2.0]}), ["50 % empty", "from 2 to 2"], id="empty cells"),
+        pytest.param(
+            pd.DataFrame({"day": pd.to_datetime(["2024-03-01", "2019-12-31"]), "n": [1_234_567_890, 2]}),
+            ["from 2019-12-31 00:00:00 to 2024-03-01 00:00:00", "from 2 to 1234567890, mean 617283946"],
+            id="dates and long numbers",
+        ),
+        pytest.param(pl.DataFrame({"x": [0.123456789012, 3.0]}), ["from 0.123456789012 to 3,"], id="long fractions"),
+        pytest.param(
+            pd.DataFrame({"c": ["a", "a", "b"]}), ["2 different, most often a (2), b (1)"], id="common values"
+        ),
+        pytest.param(pd.DataFrame({"c": ["a", "b"]}), ["): 2 different\n"], id="unique values"),
         pytest.param(pd.DataFrame({"password": ["s3cret"]}), ["password=(hidden)"], id="hidden column"),
         pytest.param(pd.Series([1, 2], name="n"), ["shape (2,)", "from 1 to 2", "0: 1"], id="series"),
         pytest.param(pl.Series("n", [1, 2]), ["from 1 to 2", "1, 2"], id="polars series"),
@@ -134,6 +144,26 @@ def test_a_figure_is_read_by_its_words():
 def test_what_is_no_document_is_refused_with_the_reason(value, told):
     with pytest.raises(Refused, match=told):
         read("value", value=value)
+
+
+def test_the_word_none_is_told_as_such():
+    with pytest.raises(Refused, match=r"^None holds no text$"):
+        read("None")
+
+
+@pytest.mark.parametrize(
+    ("question", "told"),
+    [
+        pytest.param("Which has the id 29417?", "of 30,000 rows the only one that matches the question was searched"),
+        pytest.param(
+            "Which zebra?", "none of 30,000 rows matches the question's words; only the overview was searched"
+        ),
+    ],
+)
+def test_what_was_searched_of_a_large_table_is_told_in_plain_words(question: str, told: str):
+    (document,) = read("df", question, df=pd.DataFrame({"n": range(30_000)}))
+
+    assert document.warnings == (told,)
 
 
 def test_patterns_of_names_and_of_files(tmp_path, monkeypatch):
@@ -236,7 +266,8 @@ def test_one_row_among_100_000_answers_and_is_cited(notebook, kind, asked):
     row = next(s for s in notebook["answer"].sources if "147110" in s.text)
     assert row.document == "df"
     assert "row 47110" in row.place
-    assert "df has 100,000 rows" in ran.out
+    assert ran.out.count("of 100,000 rows the") == 1
+    assert "df: of 100,000 rows the" in ran.out
 
 
 def test_places_of_passages_span_rows(notebook):

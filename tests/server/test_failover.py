@@ -275,6 +275,15 @@ async def test_a_cut_answer_in_one_piece_is_answered_anew_by_the_next_tier():
     assert [a["outcome"] for a in told["details"]["attempts"]] == ["interrupted", "answered"]
 
 
+async def test_an_answer_in_one_piece_that_every_tier_broke_off_keeps_its_longest_text_in_the_problem():
+    texts = {"copilot": "Half a sen", "cloud": "Half a sentence of", "local": "Half"}
+    async with calling(*(ScriptedTier(tier, [text, down(tier)]) for tier, text in texts.items())) as client:
+        reply = await client.post("/ai/query", json={"prompt": "hi"})
+
+    assert (reply.status_code, reply.json()["code"]) == (503, "no_tier_answered")
+    assert reply.json()["partial"] == {"response": texts["cloud"], "backend": "cloud", "state": "closed"}
+
+
 async def test_a_cut_answer_of_a_pinned_tier_keeps_its_text_in_the_problem():
     async with calling(ScriptedTier("copilot", ["Half a sen", down()]), ScriptedTier("cloud")) as client:
         reply = await ask(client, tier="copilot")

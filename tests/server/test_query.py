@@ -173,3 +173,55 @@ async def test_text_of_any_kind_comes_through():
 
     assert whole.json()["response"] == odd.replace("\ud83d", "?")
     assert len(grown.text.splitlines()) == len(grown.text.split("\n")) - 1
+
+
+@pytest.mark.parametrize("chars", [50, 199, 2_000_001])
+async def test_a_context_too_small_to_hold_a_passage_is_refused_by_its_field(chars: int):
+    async with calling(tier := ScriptedTier("copilot")) as client:
+        body = {"prompt": "hi", "documents": ["A text. " * 100], "max_context_chars": chars}
+        reply = await client.post("/ai/query/rag", json=body)
+
+    assert (reply.status_code, reply.json()["field"], tier.calls) == (422, "max_context_chars", 0)
+
+
+async def test_where_not_one_passage_fits_the_refusal_names_how_much_would_do():
+    columns = ",".join(f"a_rather_long_name_of_column_{n}" for n in range(12))
+    rows = "\n".join(f"alpha {n}," * 12 for n in range(100))
+    table = {"name": "a-name-that-is-nearly-forty-letters.csv", "text": f"{columns}\n{rows}"}
+    body = {"prompt": "How many records are there?", "documents": [table], "max_context_chars": 200}
+    async with calling(tier := ScriptedTier("copilot", ["99 [1]."])) as client:
+        refused = (await client.post("/ai/query/rag", json=body)).json()
+        calls = tier.calls
+        enough = int(refused["cure"].partition(" ")[0].replace(",", ""))
+        reply = await client.post("/ai/query/rag", json={**body, "max_context_chars": enough})
+
+    assert (refused["status"], refused["field"], calls) == (422, "max_context_chars", 0)
+    assert "not one passage" in refused["detail"]
+    assert reply.status_code == 200
+
+
+async def test_a_document_that_could_not_be_read_is_named_in_a_header_beside_the_three_fields():
+    program = {"name": "ré\r\nsum.exe", "content_base64": base64.b64encode(b"MZ\x00\x01\x02" * 20).decode()}
+    good = {"prompt": "What is blue?", "documents": ["The sky is blue."]}
+    mixed = {**good, "documents": [*good["documents"], program]}
+    async with calling(ScriptedTier("copilot", ["The sky [1]."], ["The sky [1]."])) as client:
+        plain = await client.post("/ai/query/rag", json=good)
+        reply = await client.post("/ai/query/rag", json=mixed)
+
+    assert set(reply.json()) == {"response", "backend", "state"}
+    assert reply.headers["x-ai-gateway-notes"] == "1 document left out: r???sum.exe (is a program, not text)"
+    assert "x-ai-gateway-notes" not in plain.headers
+
+
+async def test_the_header_of_documents_left_out_stays_short():
+    programs = [
+        {"name": f"{n}{'x' * 300}.exe", "content_base64": base64.b64encode(b"MZ\x00\x01\x02" * 20).decode()}
+        for n in range(9)
+    ]
+    async with calling(ScriptedTier("copilot", ["The sky [1]."])) as client:
+        body = {"prompt": "What is blue?", "documents": ["The sky is blue.", *programs]}
+        told = (await client.post("/ai/query/rag", json=body)).headers["x-ai-gateway-notes"]
+
+    assert told.startswith("9 documents left out: 0xxx")
+    assert told.endswith("; and 6 more")
+    assert len(told) <= 500

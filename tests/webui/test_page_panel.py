@@ -78,7 +78,7 @@ async def test_a_note_on_a_file_is_told_once(stage):
         await page.attach(("latin.csv", LATIN), ("spy.txt", spy))
         await page.ask("What of the filter in Ulm?")
         await expect(page.answer.locator(".gw-note")).to_have_count(1)
-        await expect(page.answer.locator(".gw-note")).to_contain_text("holds an address to send data to")
+        await expect(page.answer.locator(".gw-note")).to_contain_text("holds a link made to carry data away")
         await page.ask("And of the filter in Bonn?")
         await expect(page.answer.locator(".gw-note")).to_have_count(0)
         await expect(page.tab.locator(".gw-warning")).to_contain_text("does not name its encoding")

@@ -127,11 +127,20 @@ def test_ways_inside_a_tier_that_were_never_set_up_do_not_lengthen_the_complaint
     ]
 
 
-def test_a_whole_answer_that_broke_off_everywhere_leaves_nothing_half_on_standard_output(cli):
+def test_an_answer_in_one_piece_that_broke_off_everywhere_keeps_its_longest_text_and_is_marked(cli):
     tiers = [copilot("The capital ", reset_by("copilot")), cloud("The ", reset_by("cloud"))]
 
     ran = cli("ask", "hi", tiers=tiers)
-    assert (ran.code, ran.out) == (3, "")
+    assert (ran.code, ran.out) == (3, "The capital \n")
+    assert ran.err.startswith("— not whole: copilot broke off, and no other tier answered whole\nno tier could answer")
+
+
+def test_json_keeps_the_longest_text_of_an_answer_that_broke_off_everywhere(cli):
+    tiers = [copilot("The capital ", reset_by("copilot")), cloud("The ", reset_by("cloud"))]
+    ran = cli("ask", "hi", "--json", tiers=tiers)
+
+    assert (ran.code, ran.json["code"]) == (3, "no_tier_answered")
+    assert ran.json["partial"] == {"response": "The capital ", "backend": "copilot", "state": "closed"}
 
 
 @pytest.mark.parametrize(
@@ -142,6 +151,7 @@ def test_a_whole_answer_that_broke_off_everywhere_leaves_nothing_half_on_standar
         pytest.param(("ask", "a\udcffb"), "surrogate", id="bytes that are no text"),
         pytest.param(("ask", "hi", "--tier", "cloud", "--local-only"), "only this laptop", id="a contradiction"),
         pytest.param(("ask", "hi", "--tier", "moon"), "invalid choice", id="an unknown tier"),
+        pytest.param(("ask", "hi", "--max-context-chars", "50"), "from 200 to 2000000", id="too small a context"),
         pytest.param(("ask", "hi", "--max-tokens", "0"), "not a whole number", id="no tokens"),
         pytest.param(("ask", "hi", "--deadline", "nan"), "not a number of seconds", id="no number"),
         pytest.param(("ask", "hi", "--json", "--stream"), "not allowed with", id="two forms"),

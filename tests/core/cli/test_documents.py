@@ -1,12 +1,15 @@
 """Files as documents: read as text, named in every complaint, listed under the answer that cites them."""
 
 import io
+import re
 
 import pytest
 
 from gateway_core.cli.reading import Loading
 from gateway_core.cli.terminal import Terminal
+from gateway_core.compose import Composer
 from gateway_core.testing import ScriptedTier
+from gateway_core.tiers.extractive import ExtractiveTier
 
 POLICY = "Refund policy: customers may return items within 30 days.\nShipping takes two days."
 
@@ -137,3 +140,62 @@ def test_a_load_says_nothing_in_a_pipe():
     loading(3, 4, "c.pdf")
 
     assert pipe.getvalue() == ""
+
+
+@pytest.mark.parametrize(
+    ("question", "code", "told"),
+    [
+        pytest.param("How many people?", 0, "people.csv (159 records, 3 columns: id, name, city)", id="a count"),
+        pytest.param("Summarise this file.", 0, "people.csv (159 records, 3 columns: id, name, city)", id="all of it"),
+        pytest.param("Where does person 7 live?", 0, "7,person 7,town 0", id="a match"),
+        pytest.param("What of the zebra?", 3, "no passage of your documents matches", id="no match"),
+    ],
+)
+def test_without_a_model_the_documents_answer_or_the_exit_code_says_that_they_cannot(
+    cli, tmp_path, question: str, code: int, told: str
+):
+    rows = "".join(f"{n},person {n},town {n % 7}\n" for n in range(1, 160))
+    (tmp_path / "people.csv").write_text(f"id,name,city\n{rows}")
+    ran = cli("ask", question, "-d", "people.csv", "--json", tiers=[ExtractiveTier(Composer().quotes)])
+
+    assert (ran.code, ran.json["details"]["mode"]) == (code, "extractive")
+    assert told in ran.json["response"]
+    assert bool(ran.json["details"]["sources"]) == (code == 0)
+
+
+def test_standard_input_is_cited_by_its_lines(cli):
+    log = "".join(f"event {n} is dull\n" for n in range(1, 900)) + "the pump failed at noon\n"
+    ran = cli(
+        "ask", "When did the pump fail?", "-d", "-", tiers=[ScriptedTier("copilot", ["Noon [1]."])], stdin=log.encode()
+    )
+
+    assert re.search(r"standard input line 8\d\d to 900\b", ran.err), ran.err
+
+
+def test_a_folder_stands_for_its_files(cli, tmp_path):
+    (tmp_path / "docs/deep/.git").mkdir(parents=True)
+    for name, text in {
+        "a.md": POLICY,
+        "deep/b.txt": "Opening hours.",
+        "deep/.git/c": "secret",
+        ".env": "secret",
+    }.items():
+        (tmp_path / "docs" / name).write_text(text)
+    tier = ScriptedTier("copilot", ["Within 30 days [1]."])
+    ran = cli("ask", "What about refunds?", "-d", "docs", tiers=[tier])
+
+    sent = tier.prompts[0].messages[-1].content
+    assert ("within 30 days" in sent, "Opening hours" in sent, "secret" in sent) == (True, True, False)
+    assert (ran.code, ran.err.splitlines()[0]) == (0, "docs: 2 files of this folder")
+
+
+def test_a_folder_of_too_much_or_nothing_is_refused(cli, tmp_path, monkeypatch):
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "many").mkdir()
+    for n in range(1_001):
+        (tmp_path / "many" / f"{n}.txt").touch()
+    empty, many = (cli("ask", "hi", "-d", name, tiers=[ScriptedTier("copilot")]) for name in ("empty", "many"))
+
+    assert (empty.code, many.code) == (2, 2)
+    assert "empty: cannot be read (a folder without a file)" in empty.err
+    assert "many: a folder of more than 1,000 files" in many.err

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from gateway_core.compose import Composer
 from gateway_core.rag import PassageIndex, load_document
 from gateway_core.rag.places import parts, place_of
 from gateway_core.types import Document
@@ -89,3 +90,42 @@ def test_a_first_page_is_not_taken_for_the_beginning_of_a_later_one():
     document = Document("x" * 20, places=((0, "p. 1"), (10, "p. 12")))
 
     assert place_of(document, 0, 20) == "p. 1 to p. 12"
+
+
+MARKDOWN = "Before.\n\n# Install\n\nRun pip.\n\n```sh\n# no heading\nls\n```\n\n## Use ##\n\nCall it.\n"
+
+
+def test_a_passage_of_markdown_is_cited_by_its_headings():
+    index = PassageIndex([load_document(("README.md", MARKDOWN.encode()))])
+
+    assert [p.place for p in index.pack("how to call it?", 4000).passages] == [None, "§ Install", "§ Use"]
+    assert index.quotes("Call it")[0].place.endswith("§ Use")
+
+
+@pytest.mark.parametrize("budget", [400, 900, 3000])
+def test_headings_change_nothing_of_what_is_found(budget: int):
+    text = "".join(f"# Part {n}\n\nThe valve of part {n} opens at {n} bar. It is made of steel.\n\n" for n in range(90))
+    plain, placed = Document(text, name="a.md"), load_document(("a.md", text.encode()))
+    asked = "At what pressure does the valve of part 41 open?"
+
+    assert [q.text for q in PassageIndex([plain]).quotes(asked)] == [
+        q.text for q in PassageIndex([placed]).quotes(asked)
+    ]
+    context = PassageIndex([placed]).pack(asked, budget)
+    assert len(context.text) <= budget
+    assert any("opens at 41 bar" in passage.text for passage in context.passages)
+
+
+@pytest.mark.parametrize(
+    ("name", "place"),
+    [
+        pytest.param("app.log", "line 3", id="a log"),
+        pytest.param("people.csv", "row 2", id="a table"),
+        pytest.param("notes of 3.5.2026", None, id="no ending"),
+        pytest.param("notes.txt", None, id="prose"),
+    ],
+)
+def test_a_text_sent_with_a_name_has_the_places_of_such_a_file(name: str, place: str | None):
+    prompt = Composer().compose("Where is Oslo?", documents=[Document("a,b\n1,Rome\n2,Oslo", name=name)])
+
+    assert prompt.documents[0].place_of(len("a,b\n1,Rome\n")) == place

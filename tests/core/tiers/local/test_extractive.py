@@ -16,6 +16,7 @@ class Passage:
     name: str
     text: str
     place: str | None = None
+    card: str = ""
 
 
 def call() -> Call:
