@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextlib import aclosing, suppress
 from dataclasses import replace
 from functools import partial
@@ -21,7 +21,7 @@ from .deadline import Deadline
 from .discretion import Discreet
 from .embedding import EmbedAsk, TextEmbedder
 from .erasure import Erased, erase, holdings
-from .errors import ONE_HOUR, PromptRefused
+from .errors import ONE_HOUR, AllTiersFailed, PromptRefused
 from .journal import Journal
 from .routing.course import Ask
 from .routing.router import Router
@@ -31,7 +31,21 @@ from .settings import Settings
 from .standing import CircuitStatus, Health, Status, TierStatus, circuit_status
 from .telemetry import Happening, Telemetry
 from .tiers.base import Tier
-from .types import Answer, Backend, Done, Embeddings, Event, InLine, Message, OnInterrupt, Progress, Prompt, Reason
+from .types import (
+    Answer,
+    Attempt,
+    AttemptOutcome,
+    Backend,
+    Done,
+    Embeddings,
+    Event,
+    InLine,
+    Message,
+    OnInterrupt,
+    Progress,
+    Prompt,
+    Reason,
+)
 
 if TYPE_CHECKING:
     from .connectivity import ConnectivityGate
@@ -263,9 +277,11 @@ class Gateway:
                 asked = composed()
             else:
                 with account.retrieval():
-                    asked = await self._composed_from(
-                        documents, composed, prompt, context_chars, progress, stays_here=only_local or tier == "local"
+                    stays_here = only_local or tier == "local"
+                    composing = self._composed_from(
+                        documents, composed, prompt, context_chars, progress, stays_here=stays_here
                     )
+                    asked = await self._in_time(composing, deadline)
                 account.retrieved(asked)
             policy = OnInterrupt(on_interrupt) if on_interrupt else None if whole else self.settings.on_interrupt
             ask = Ask(
@@ -303,6 +319,21 @@ class Gateway:
         material = await asyncio.to_thread(self.composer.read, documents, progress)
         advice = await self._reranker.advice(prompt, material.index, context_chars, stays_here=stays_here)
         return await asyncio.to_thread(composed, documents=material, advice=advice)
+
+    async def _in_time(self, composing: Awaitable[Prompt], deadline: Deadline) -> Prompt:
+        """Reading takes no more than the request's own time. The thread that reads ends by itself: it is bounded."""
+        try:
+            async with asyncio.timeout(max(0.0, deadline.remaining())):
+                return await composing
+        except TimeoutError:
+            told = "reading the documents took all the time there was"
+            cure = "give the request more time (`deadline_s`), or fewer documents"
+        raise AllTiersFailed(
+            tuple(
+                Attempt(r.backend, AttemptOutcome.SKIPPED, Reason.DEADLINE, mode=r.mode, detail=told, cure=cure)
+                for r in self.router.rungs
+            )
+        )
 
     def _checked(self, tier: str | None, local_only: bool | None) -> bool:
         """Whether only this laptop may answer. Raises `PromptRefused` for a tier that cannot be meant."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 
-_FENCE = re.compile(r"^( *)(`{3,}|~{3,})(.*)$")
+_FENCE = re.compile(r"^( *)(`{3,}+|~{3,}+)(.*)$")
 _LIST_ITEM = re.compile(r"^( *)(?:[-*+]|\d{1,9}[.)]) +")
 _TICKS = re.compile(r"`+")
 _TAG = re.compile(r"<(?=/?[A-Za-z][\w-]*(?:[\s/>]|$)|[!?])")

@@ -23,7 +23,7 @@ from .fulltext import FullTextTable, has_fts5
 from .index import PassageIndex
 from .split import Outline
 
-SCHEMA = 1  # raise it when split, words or fulltext change what an index holds
+SCHEMA = 2  # raise it when split, words or fulltext change what an index holds
 MEMORY_BYTES = 256 * 1024 * 1024
 FILE_BYTES = 512 * 1024 * 1024
 

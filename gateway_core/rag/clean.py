@@ -26,7 +26,7 @@ _CONTROL_TOKEN = re.compile(
     re.IGNORECASE,
 )
 _OPENER = re.compile(r"<(?=[|｜])")  # whatever stands between: no token of this kind can begin
-_FENCE = re.compile(r"<<(?=\s*/?\s*(?:doc|end)\w*)|(?<=\w)>>(?=\s*$)", re.IGNORECASE | re.MULTILINE)
+_FENCE = re.compile(r"<<(?=\s*(?:/\s*)?(?:doc|end))|(?<=\w)>>(?=\s*$)", re.IGNORECASE | re.MULTILINE)
 _CITATION = re.compile(r"[\[【［]\s*(\^?\d{1,3}(?:\s*[,;–-]\s*\d{1,3})*)\s*[\]】］]")
 _LINE_CITATION = re.compile(r"^([ \t]*)[\[【［]\s*(\^?\d{1,3}(?:\s*[,;–-]\s*\d{1,3})*)\s*[\]】］]", re.MULTILINE)
 _SOFTER = str.maketrans("<>[]", "‹›()")
@@ -51,18 +51,18 @@ _ORDERS = (
     r"\b(?:jailbreak|developer mode|dan mode|god mode|do anything now|prompt injection)\b",
     r"\b(?:instead|only|always|just) (?:answer|respond|reply|say|output|write|print)\b.{0,20}(?:with|:|\"|“|that)",
     r"\b(?:answer|respond|reply) (?:only|always|exclusively|instead)\b",
-    r"ignorier\w* (?:\w+ ){0,3}(?:anweisung|vorgab|regel)",
-    r"ignore[zr]? (?:\w+ ){0,3}(?:instructions|consignes)|ignor[ae]\w* (?:\w+ ){0,3}(?:instruc|istruzion)",
-    r"忽略.{0,8}(?:指令|指示|提示|说明)|игнорир\w+ .{0,30}инструкц",
+    r"ignorier\w{0,20} (?:\w+ ){0,3}(?:anweisung|vorgab|regel)",
+    r"ignore[zr]? (?:\w+ ){0,3}(?:instructions|consignes)|ignor[ae]\w{0,20} (?:\w+ ){0,3}(?:instruc|istruzion)",
+    r"忽略.{0,8}(?:指令|指示|提示|说明)|игнорир\w{1,20} .{0,30}инструкц",
 )
 _ROLES = (
-    r"^\W{0,6}(?:system|assistant|developer|human|user|tool)\s*(?:\(\w+\)|prompt|message)?\s*:",
+    r"^[^\w\n]*(?:system|assistant|developer|human|user|tool)\s*(?:(?:\(\w+\)|prompt|message)\s*)?:",
     r"^#{1,6}\s*(?:system|assistant|instruction|developer|response|human|user)s?\b",
     r"\"role\"\s*:\s*\"(?:system|assistant|developer)\"",
-    r"^\W*(?:begin|end|start) (?:of )?(?:system|prompt|instruction|document|context)",
+    r"^[^\w\n]*(?:begin|end|start) (?:of )?(?:system|prompt|instruction|document|context)",
 )
 _CONCEALED = (
-    r"<!--.{12,}?-->|display\s*:\s*none|visibility\s*:\s*hidden|font-size\s*:\s*0|opacity\s*:\s*0\b",
+    r"<!--(?s:(?!.{0,11}-->).{12})|display\s*:\s*none|visibility\s*:\s*hidden|font-size\s*:\s*0|opacity\s*:\s*0\b",
     r"\bcolor\s*:\s*(?:white|#f{3}(?:f{3})?\b)|\bhidden=",
 )
 # In an address: a place to fill in (`{x}`, `<x>`, `[x]`, `%s`, SECRET), a value left open, or what is taken named.
@@ -75,12 +75,12 @@ _TAKEN = (
     r"(?:conversations?|chats?|history|messages?|answers?|documents?|context|prompts?|secrets?|passwords?|credentials|"
     r"(?:api )?keys?|tokens?|data|contents?|everything|(?:user|reader)(?:'s|s)? \S+|it)"
 )
-_ADDRESS = r"(?:https?://|\S+@\S+\.\w)"
+_ADDRESS = r"(?:https?://|[^\s@]{1,64}@[^\s@]{1,255}?\.\w)"
 _WAYS_OUT = (
-    rf"\]\(\s*<?(?:https?:)?//[^)\s]*{_FILLED_IN}|<script\b|\bjavascript:|\bdata:text/html",
-    rf"<(?:a|img|iframe|form|object)\b[^>]*(?:href|src|action|data)\s*=\s*[\"']?(?:https?:)?//[^>\s]*{_FILLED_IN}",
+    rf"\]\(\s*<?(?:https?:)?//[^)\s]{{0,500}}{_FILLED_IN}|<script\b|\bjavascript:|\bdata:text/html",
+    rf"<(?:a|img|iframe|form|object)\b[^>]{{0,500}}(?:href|src|action|data)\s*=\s*[\"']?(?:https?:)?//[^>\s]{{0,500}}{_FILLED_IN}",
     rf"\b(?:send|post|upload|forward|exfiltrat\w*|e-?mail|append)\b.{{0,20}}\b{_TAKEN}\b.{{0,60}}{_ADDRESS}",
-    rf"\bcurl\b.{{0,60}}(?:-d|--data\S*|-F|-T)\s.{{0,20}}\b{_TAKEN}\b.{{0,60}}https?://",
+    rf"\bcurl\b.{{0,60}}(?:-d|--data\S{{0,20}}|-F|-T)\s.{{0,20}}\b{_TAKEN}\b.{{0,60}}https?://",
 )
 # Looked for first because it is quick: a text without any of these cannot match the patterns of its kind.
 _ORDER_WORDS = (

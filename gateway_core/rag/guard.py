@@ -65,7 +65,7 @@ _BY_ENDING = {
     "htm": "html", "html": "html", "xhtml": "html", "ipynb": "ipynb", "eml": "eml", "md": "markdown",
     "markdown": "markdown", "csv": "csv", "tsv": "tsv", "json": "json", "jsonl": "jsonl", "ndjson": "jsonl",
 }  # fmt: skip
-_HTML = re.compile(rb"\s*(?:<!--.*?-->\s*)*<(?:!doctype html|html|head|body)\b", re.IGNORECASE | re.DOTALL)
+_PAGE = re.compile(rb"<(?:!doctype html|html|head|body)\b", re.IGNORECASE)
 _CONTROL = re.compile(rb"[\x00-\x08\x0e-\x1a\x1c-\x1f]")
 _BOMS = (
     (codecs.BOM_UTF8, "utf-8-sig"),
@@ -95,7 +95,15 @@ def kind_of(data: bytes, name: str) -> str:
         raise DocumentUnreadable(name, f"is damaged: it does not begin like a {ending.upper()} file", _AGAIN)
     if ending in _BY_ENDING:
         return _BY_ENDING[ending]
-    return "html" if _HTML.match(data[:2048]) else "text"
+    return "html" if _begins_a_page(data[:2048]) else "text"
+
+
+def _begins_a_page(data: bytes) -> bool:
+    """Whether the first tag, behind white space and comments, is one that a page begins with."""
+    data = data.lstrip()
+    while data.startswith(b"<!--"):
+        data = data[4:].partition(b"-->")[2].lstrip()
+    return _PAGE.match(data) is not None
 
 
 def kind_by_name(name: str) -> str:

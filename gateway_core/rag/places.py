@@ -15,8 +15,8 @@ from operator import itemgetter
 from ..types import Document
 
 _LINE = re.compile(r"line \d+")
-_ROW = re.compile(r"row \d+|header|sheet .*![A-Z]{1,3}\d+")
-_COMMON = re.compile(r"row |line |sheet .*!")
+_ROW = re.compile(r"^(?:row \d+|header|sheet .*![A-Z]{1,3}\d+)")
+_COMMON = re.compile(r"^(?:row |line |sheet .*!)")
 _OFFSET = itemgetter(0)
 _TITLE = re.compile(r" {0,3}#{1,6}[ \t]+(\S.*?)(?:[ \t]+#*)?\s*$")
 _CODE_FENCE = re.compile(r" {0,3}(?:```|~~~)")

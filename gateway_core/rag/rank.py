@@ -97,7 +97,7 @@ _WANTS = tuple(
             r"|\bwhat (?:percentage|percent|number|proportion)\b",
             rf"\d|\b(?i:{_NUMBER_WORDS})\b",
         ),
-        (r"\bwho(?:se|m)?\b", r"[^\W\d_a-z][\w'’.-]*\s+(?:(?:of|de|van|von|al|the)\s+)?[A-Z][\w'’-]+"),
+        (r"\bwho(?:se|m)?\b", r"[^\W\d_a-z][\w'’.-]{0,40}\s+(?:(?:of|de|van|von|al|the)\s+)?[A-Z][\w'’-]+"),
         (r"\bwhere\b", r"\b(?:in|at|near|from|to|on|of)\s+(?:the\s+)?[A-Z]\w+"),
     )
 )

@@ -29,7 +29,7 @@ _LINES = "csv tsv xlsx json jsonl ndjson log yaml yml toml ini cfg"
 _CODE_NAMES, _PROSE_NAMES, _LINE_NAMES = frozenset(_CODE.split()), frozenset(_PROSE.split()), frozenset(_LINES.split())
 _HEADING_MARKS = ("#", "<h", "<H", "\n==", "\n--")
 _CODE_LINE = re.compile(
-    r"^[ \t]*(?:def |class |import |from \w[\w.]* import|return\b|func |fn |public |private |static |const |let |var "
+    r"^[ \t]*+(?:def |class |import |from \w[\w.]* import|return\b|func |fn |public |private |static |const |let |var "
     r"|#include|package |using |if ?\(|if .+:$|for ?\(|for .+:$|while ?\(|else\b|elif |try\b|except|}|.*[;{]$"
     r"|self\.\w+|@\w+|[\w.\[\]]+ = |[\w.]+\()",
     re.MULTILINE,
@@ -42,7 +42,8 @@ _DEFINITION = re.compile(
     re.MULTILINE,
 )
 _HEADING = re.compile(
-    r"^[ \t]{0,3}#{1,6}[ \t]+\S.*|<[Hh][1-6][^>]*>.*?</[Hh][1-6]>|^[^\s#=\-].{0,80}\n(?:={3,}|-{3,})[ \t]*$",
+    r"^[ \t]{0,3}#{1,6}[ \t]+\S.*|<[Hh][1-6][^<>]*>[^<\n]*(?:<(?!/?[Hh][1-6])[^<\n]*)*</[Hh][1-6]>"
+    r"|^[^\s#=\-].{0,80}\n(?:={3,}|-{3,})[ \t]*$",
     re.MULTILINE,
 )
 # After a sentence's last mark and the white space behind it, or before the tag of a paragraph, row or list item.

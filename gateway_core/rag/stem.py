@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 
 _VOWEL = re.compile(r"[aeiou]|(?<=[^aeiou])y")
-_MEASURE = re.compile(r"(?:[aeiou]|(?<=[^aeiou])y)+(?:[^aeiouy]|(?<![^aeiou])y)+")
+_MEASURE = re.compile(r"(?:[aeiou]|(?<=[^aeiou])y)(?:[^aeiouy]|(?<![^aeiou])y)")  # where one group meets the next
 _SHORT_END = re.compile(r"(?:^|[^aeiou])[^aeiou][aeiouy][^aeiouwxy]$")
 
 # Suffixes by their last but one letter, longest first: (suffix, what takes its place).

@@ -2,8 +2,9 @@
 
 import pytest
 
-from gateway_core import Gateway, Message, PromptRefused, Settings
+from gateway_core import AllTiersFailed, Gateway, Message, PromptRefused, Reason, Settings
 from gateway_core.testing import ScriptedTier
+from gateway_core.types import AttemptOutcome
 
 PICTURE = [
     {"type": "text", "text": "What is it?"},
@@ -62,3 +63,14 @@ async def test_a_deadline_that_is_no_number_of_seconds_is_refused_by_name(how, s
         await getattr(gateway(ScriptedTier("copilot")), how)("Hello", deadline_s=seconds)
 
     assert (refused.value.field, "REQUEST_DEADLINE" in refused.value.cure) == ("deadline_s", True)
+
+
+async def test_f58_reading_documents_takes_no_more_than_the_requests_own_time():
+    tier = ScriptedTier("copilot")
+    with pytest.raises(AllTiersFailed) as failed:
+        await gateway(tier).ask_documents("What is it?", ["A sentence of a long document. " * 100_000], deadline_s=0.01)
+
+    (attempt,) = failed.value.attempts
+    assert (tier.calls, attempt.reason, attempt.outcome) == (0, Reason.DEADLINE, AttemptOutcome.SKIPPED)
+    assert "reading the documents took all the time there was" in attempt.detail
+    assert "`deadline_s`" in attempt.cure

@@ -13,7 +13,7 @@ _DIGITS = re.compile(r"\d+")
 _DATE_FORMATS = frozenset([*range(14, 23), *range(27, 37), *range(45, 48), *range(50, 59)])
 _HIDDEN_TEXT = "hidden text left out"
 _WHITE_TEXT = "holds white text, which a reader may not see"
-_QUOTED = re.compile(r"\"[^\"]*\"|\\.|\[[^\]]*\]")
+_QUOTED = re.compile(r"\"[^\"]*\"|\\.|\[[^\[\]]*\]")
 
 
 def read(container: Container, parsed: Parsed) -> None:
