@@ -443,7 +443,11 @@ class Gateway:
             budget = budgets.get(rung.backend)
             tiers.append(TierStatus(rung.backend, rung.mode, available, circuit, info, why, cure, budget))
         await store.read("")  # so that trouble with it is known even if no tier has a circuit
-        notes = [*self._troubles(), *([self.journal.trouble] if self.journal.trouble else [])]
+        notes = [
+            *map(str, self.settings.left_out),
+            *self._troubles(),
+            *([self.journal.trouble] if self.journal.trouble else []),
+        ]
         network = str(self.network.state.value) if self.network is not None else "online"
         kept_in = "memory" if store.trouble else store.kind
         return Status(__version__, tuple(tiers), network, kept_in, tuple(notes))

@@ -78,6 +78,8 @@ def _run(options: Namespace, build: Callable[[Settings], Gateway] | None, termin
 
     try:
         settings = Settings.load()
+        if options.command in ("ask", "drill", "serve"):  # status and doctor show it among the rest
+            terminal.tell(*(f"{PROGRAM}: {oddity}" for oddity in settings.left_out_untold()))
         if options.command == "serve":  # which logs in its own way
             from .serve import run
 

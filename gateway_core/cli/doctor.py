@@ -56,6 +56,8 @@ async def _run(options: Namespace, settings: Settings, terminal: Terminal) -> in
             for line in finding.lines:
                 terminal.write(f"  {line}\n")
 
+    if settings.left_out:
+        show("settings", [Finding(oddity.where, oddity.told, oddity.cure) for oddity in settings.left_out])
     show("files", await asyncio.to_thread(files_of, settings.ai_gateway_state_dir))
     show("tokens for Copilot", await tokens_of(settings))
     async with gateway_of(settings) as (gateway, http):
