@@ -541,6 +541,16 @@ class Settings(BaseSettings):
         """What was set and is not used, such as an address in `.env` that leads off this laptop."""
         return self._left_out
 
+    @property
+    def state_trouble(self) -> str:
+        """Why nothing can be kept in the state folder, and what to do; empty when nothing stands in the way."""
+        folder = self.ai_gateway_state_dir
+        there = next((path for path in (folder, *folder.parents) if os.path.exists(path)), folder)
+        if there.is_dir() and os.access(there, os.W_OK | os.X_OK):
+            return ""
+        why = f"{there} cannot be written to" if there.is_dir() else f"{there} is a file, not a folder"
+        return f"{why}; set AI_GATEWAY_STATE_DIR to a folder of your own"
+
     def left_out_untold(self) -> tuple[LeftOut, ...]:
         """The same for whoever asks first, so that a user hears it once."""
         untold, self._is_told = () if self._is_told else self._left_out, True

@@ -58,6 +58,8 @@ def serve(
         return 2
     for oddity in chosen.left_out_untold():
         sys.stderr.write(f"ai-gateway: {oddity}\n")
+    if chosen.state_trouble:
+        sys.stderr.write(f"ai-gateway: nothing is kept: {chosen.state_trouble}\n")
     with listener:
         serve_on(listener, chosen, found() if ui else (), say)
     return 0
