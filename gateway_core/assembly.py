@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -25,9 +26,13 @@ from .tiers.http import Http
 if TYPE_CHECKING:
     from .tracing import Exported
 
+log = logging.getLogger("ai_gateway")
+
 
 def parts_of(settings: Settings) -> dict[str, Any]:
     """The arguments of `Gateway`."""
+    for oddity in settings.left_out_untold():
+        log.warning("%s", oddity)
     clock = SystemClock()
     telemetry = Telemetry(clock.wall)
     telemetry.listen(log_happening)

@@ -36,6 +36,7 @@ from .errors import (
 )
 from .routing.gate import Gate, OpenGate
 from .routing.outcomes import outcome_of
+from .routing.turnstile import left_alone
 from .routing.watch import Limits
 from .telemetry import Telemetry
 from .tiers.base import Asked, Call, Embedder, Tier
@@ -212,7 +213,7 @@ class TextEmbedder:
             circuit, now = await self._store.read(rung.identity), self._clock.span()
             if circuit.state is not CircuitState.CLOSED and (wait := circuit.remaining(now)) > 0:
                 reason = circuit.reason or Reason.CIRCUIT_OPEN
-                return because(reason, f"left alone after: {circuit.reason or 'failures'}", wait=wait)
+                return because(reason, *left_alone(circuit), wait)
         return None
 
     def _preferred_of(self, backend: str) -> str | None:

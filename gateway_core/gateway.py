@@ -25,7 +25,7 @@ from .errors import ONE_HOUR, AllTiersFailed, PromptRefused
 from .journal import Journal
 from .routing.course import Ask
 from .routing.router import Router
-from .routing.turnstile import CURES
+from .routing.turnstile import left_alone
 from .routing.watch import Limits
 from .settings import Settings
 from .standing import CircuitStatus, Health, Status, TierStatus, circuit_status
@@ -95,7 +95,9 @@ class Gateway:
         self._troubles_told: set[str] = set()
         self._quota_looks: dict[str, float] = {}
         self._beside: set[asyncio.Task[Any]] = set()  # work that no request waits for
+        self._set_aside: list[str] = []  # damaged files, told with the next answer
         self.telemetry.listen(self._warm_when_needed)
+        self.telemetry.listen(self._hear_of_stores)
         self.journal = journal or Journal(most=self.settings.ai_gateway_journal)
         self.telemetry.listen(self.journal.hear)
         self._traces = traces
@@ -211,6 +213,10 @@ class Gateway:
         rung = next((r for r in self.router.rungs if r.backend == "local" and r.missing() is None), None)
         if rung is not None and happening.facts.get("backend") != "local":
             self._do_beside(rung.warm())
+
+    def _hear_of_stores(self, happening: Happening) -> None:
+        if happening.kind == "store" and happening.facts.get("note"):
+            self._set_aside.append(str(happening.facts["note"]))
 
     def _do_beside(self, work: Coroutine[Any, Any, Any]) -> None:
         task = asyncio.get_running_loop().create_task(work)
@@ -371,7 +377,7 @@ class Gateway:
         return replace(answer, notes=(*answer.notes, *new)) if new else answer
 
     def _troubles(self) -> list[str]:
-        told = (self.router.store.trouble, self.budgets.trouble if self.budgets else None)
+        told = (self.router.store.trouble, self.budgets.trouble if self.budgets else None, *self._set_aside)
         return [trouble for trouble in told if trouble]
 
     async def ask(self, prompt: str | None, **options: Any) -> Answer:
@@ -480,14 +486,18 @@ class Gateway:
             info = await rung.info()
             is_open = circuit.reopens_in is not None or circuit.state == CircuitState.OPEN
             why = step.detail or ("" if info.configured else "it does not answer")
-            if is_open and not why:
-                why = f"left alone after: {circuit.reason or 'failures'}"
+            alone, way_out = left_alone(known) if known and is_open else ("", "")
+            why = why or alone
             available = step.skip is None and not is_open and info.configured
-            cure = step.cure or info.cure or (CURES.get(circuit.reason, "") if is_open else "")
+            cure = step.cure or info.cure or way_out
             budget = budgets.get(rung.backend)
             tiers.append(TierStatus(rung.backend, rung.mode, available, circuit, info, why, cure, budget))
         await store.read("")  # so that trouble with it is known even if no tier has a circuit
-        notes = [*self._troubles(), *([self.journal.trouble] if self.journal.trouble else [])]
+        notes = [
+            *map(str, self.settings.left_out),
+            *self._troubles(),
+            *([self.journal.trouble] if self.journal.trouble else []),
+        ]
         network = str(self.network.state.value) if self.network is not None else "online"
         kept_in = "memory" if store.trouble else store.kind
         return Status(__version__, tuple(tiers), network, kept_in, tuple(notes))

@@ -7,17 +7,20 @@ with a key from the same file, and never with one from elsewhere.
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 import socket
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
+from contextvars import ContextVar
+from dataclasses import dataclass
 from ipaddress import ip_address
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NoReturn, get_args
 from urllib.parse import urlsplit
 
-from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic import Field, PrivateAttr, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, DotEnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
 from .discretion import Discreet
@@ -74,6 +77,39 @@ _KEYS_OF: Mapping[str, tuple[str, ...]] = {
     "all_proxy": (),
 }
 
+
+@dataclass(frozen=True, slots=True)
+class LeftOut:
+    """Something that was set and is not used: where it stands, why not, and what to do. Names only, never values."""
+
+    where: str
+    told: str
+    cure: str
+
+    def __str__(self) -> str:
+        return f"{self.where}: {self.told}; {self.cure}"
+
+
+# What the reading of settings that is under way has left out.
+_leaving_out: ContextVar[list[LeftOut] | None] = ContextVar("leaving_out", default=None)
+
+
+def _left_out(told: str, cure: str, where: str = ".env") -> None:
+    found = _leaving_out.get()
+    if found is not None:
+        found.append(LeftOut(where, told, cure))
+
+
+def _tell_lines(record: logging.LogRecord) -> bool:
+    """python-dotenv logs the number of a line it cannot read: once for each of its readers, without the file."""
+    if _leaving_out.get() is None:
+        return True  # another program's file
+    line = record.args[0] if isinstance(record.args, tuple) and record.args else "?"
+    _left_out(f"line {line} cannot be read and was left out", "write it as NAME=value")
+    return False
+
+
+logging.getLogger("dotenv.main").addFilter(_tell_lines)
 
 _METADATA = frozenset(
     {"169.254.169.254", "169.254.170.2", "100.100.100.200", "fd00:ec2::254", "metadata.google.internal"}
@@ -139,6 +175,35 @@ def _hands_out_credentials(host: str) -> bool:
     return str(getattr(address, "ipv4_mapped", None) or address) in _METADATA
 
 
+def _is_host(host: str) -> bool:
+    """Whether a name or an address can be one. A space or a bracket in it is a slip."""
+    return re.fullmatch(r"[\w.:%-]+", host) is not None
+
+
+def _alike(left: str, right: str) -> int:
+    """How many letters they have in common from the start."""
+    return next((n for n, (a, b) in enumerate(zip(left, right, strict=False)) if a != b), min(len(left), len(right)))
+
+
+def _are_one_slip_apart(name: str, other: str, *, may_replace: bool) -> bool:
+    """Two letters changed places, one is missing or too much, or (`may_replace`) another one."""
+    start = _alike(name, other)
+    end = _alike(name[start:][::-1], other[start:][::-1])
+    left, right = name[start : len(name) - end], other[start : len(other) - end]
+    if len(left) == len(right) == 2:
+        return left == right[::-1]
+    return {len(left), len(right)} == {0, 1} or (may_replace and len(left) == len(right) == 1)
+
+
+def _tell_slips(names: Iterable[str], keys: Iterable[str], where: str, is_set: Callable[[str], object]) -> None:
+    """Names that are nearly one of `keys`, which is not set. The environment of a laptop holds many other names."""
+    known = [key for key in keys if not is_set(key)]
+    for name in sorted(set(names) - set(Settings.model_fields)):
+        near = [key for key in known if _are_one_slip_apart(name, key, may_replace=where == ".env")]
+        if near:
+            _left_out(f"{name.upper()} is no setting", f"write {near[0].upper()}, if that is what it means", where)
+
+
 class _DotEnv(DotEnvSettingsSource):
     """The `.env` file, minus what would lead prompts or keys from elsewhere off this laptop.
 
@@ -147,26 +212,63 @@ class _DotEnv(DotEnvSettingsSource):
 
     def __call__(self) -> dict[str, Any]:
         found = super().__call__()
+        self._tell_oddities(found)
         provider = self.current_state.get("cloud_provider") or found.get("cloud_provider") or "openai"
         cloud_keys = (PROVIDER_KEYS.get(str(provider), "cloud_api_key"), "cloud_api_key")
         for name, keys in {**_KEYS_OF, "cloud_base_url": cloud_keys}.items():
             url = found.get(name)
-            if url and not is_loopback(str(url)) and not self._brings(keys, found):
-                del found[name]
-        origins = str(found.get("ai_gateway_cors_origins") or "http://localhost").split(",")
-        if not all(map(is_loopback, origins)) and not self._brings(("ai_gateway_token",), found):
-            del found["ai_gateway_cors_origins"]
-        store = str(found.get("ai_gateway_store") or "")
-        if store.startswith(("redis:", "rediss:")) and not is_loopback(store):  # it could keep every tier unasked
-            del found["ai_gateway_store"]
+            if url and not _is_wrong(name, url) and not is_loopback(str(url)) and not self._brings(keys, found):
+                has_other = any(self.current_state.get(key) for key in keys)
+                beside = ", where its key is" if has_other else ", or put its key beside it" if keys else ""
+                self._drop(found, name, "leads off this laptop", beside)
+        name = "ai_gateway_cors_origins"
+        origins = str(found.get(name) or "http://localhost")
+        is_away = not _is_wrong(name, origins) and not all(map(is_loopback, origins.split(",")))
+        if is_away and not self._brings(("ai_gateway_token",), found):
+            self._drop(found, name, "lets in pages of other hosts", ", or put AI_GATEWAY_TOKEN beside it")
+        name = "ai_gateway_store"
+        store = str(found.get(name) or "")
+        if store.startswith(("redis:", "rediss:")) and not _is_wrong(name, store) and not is_loopback(store):
+            self._drop(found, name, "leads off this laptop")  # it could keep every tier unasked
         folder = found.get("ai_gateway_state_dir")
         if folder and (Path(folder) / PROVIDERS_FILE).exists():  # a table of addresses that came with the folder
-            del found["ai_gateway_state_dir"]
+            self._drop(found, "ai_gateway_state_dir", f"leads to a folder with a {PROVIDERS_FILE}")
         return found
+
+    def _drop(self, found: dict[str, Any], name: str, why: str, or_else: str = "") -> None:
+        del found[name]
+        if not self.current_state.get(name):  # the environment wins anyway
+            _left_out(f"{name.upper()} {why} and was not used", f"export it in the environment{or_else}")
+
+    def _tell_oddities(self, found: Mapping[str, Any]) -> None:
+        if Path(".env").is_dir():
+            _left_out("it is a folder and was not read", "make it a file with lines such as NAME=value")
+        here, there = [name.lower() for name in self.env_vars], [name.lower() for name in os.environ]
+
+        def is_set(key: str) -> object:
+            return found.get(key) or self.current_state.get(key)
+
+        _tell_slips(here, Settings.model_fields, ".env", is_set)
+        keys = {*PROVIDER_KEYS.values(), *_COPILOT_TOKENS, "local_api_key", "ai_gateway_token"}
+        _tell_slips(there, sorted(keys), "environment", is_set)
 
     def _brings(self, keys: tuple[str, ...], found: Mapping[str, Any]) -> bool:
         given = {key: self.current_state[key] for key in keys if self.current_state.get(key)}
         return any(found.get(key) for key in keys) and all(found.get(key) == value for key, value in given.items())
+
+
+def _is_wrong(name: str, value: object) -> bool:
+    """Whether it makes no sense wherever it stands: then it is not left out, but stops the program as any wrong one."""
+    check: Callable[[str], object] = {
+        "ollama_base_url": Settings._is_ollama_address,
+        "ai_gateway_cors_origins": Settings._are_origins,
+        "ai_gateway_store": Settings._is_a_store,
+    }.get(name) or (Settings._is_web_address if name.endswith(("_url", "_base", "_api", "_web")) else str)
+    try:
+        check(str(value))
+    except ValueError:
+        return True
+    return False
 
 
 class Settings(BaseSettings):
@@ -312,6 +414,9 @@ class Settings(BaseSettings):
     )
     ai_gateway_footer: bool = Field(True, description="Show who answered, and why, under an answer in a notebook.")
 
+    _left_out: tuple[LeftOut, ...] = PrivateAttr(())
+    _is_told: bool = PrivateAttr(False)
+
     @field_validator(
         "copilot_api_base", "copilot_github_api", "copilot_github_web", "cloud_base_url", "openai_base_url",
         "local_base_url", "ai_gateway_url",
@@ -320,9 +425,14 @@ class Settings(BaseSettings):
     def _is_web_address(cls, url: str | None) -> str | None:
         if url is None:
             return None
-        parts = urlsplit(url)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise ValueError("must be an address such as https://host/v1")
+        shape = "must be an address such as https://host/v1"
+        try:
+            parts = urlsplit(url)
+            _ = parts.port
+        except ValueError:
+            raise ValueError(shape) from None
+        if parts.scheme not in ("http", "https") or not parts.hostname or not _is_host(parts.hostname):
+            raise ValueError(shape)
         if parts.username or parts.password:
             raise ValueError("must not hold a user name or password; use the key's own variable")
         if _hands_out_credentials(parts.hostname):
@@ -336,12 +446,18 @@ class Settings(BaseSettings):
         scheme, separator, rest = url.partition("://")
         if not separator:
             scheme, rest = "http", url
+        shape = "must be an address such as http://127.0.0.1:11434"
+        try:
+            parts = urlsplit(f"{scheme}://{rest}")
+        except ValueError:
+            raise ValueError(shape) from None
         if scheme not in ("http", "https"):
-            raise ValueError("must be an address such as http://127.0.0.1:11434")
-        parts = urlsplit(f"{scheme}://{rest}")
+            raise ValueError(shape)
         if parts.username or parts.password:
             raise ValueError("must not hold a user name or password")
         host = parts.hostname or "127.0.0.1"
+        if not _is_host(host):
+            raise ValueError(shape)
         if _hands_out_credentials(host):
             raise ValueError(_NO_PROVIDER)
         if host in ("0.0.0.0", "::", "localhost"):
@@ -359,14 +475,14 @@ class Settings(BaseSettings):
     @field_validator("ai_gateway_store")
     @classmethod
     def _is_a_store(cls, told: str) -> str:
-        parts = urlsplit(told)
-        if told in ("sqlite", "memory") or (parts.scheme == "unix" and parts.path):
-            return told
         try:
+            parts = urlsplit(told)
+            if told in ("sqlite", "memory") or (parts.scheme == "unix" and parts.path):
+                return told
             if parts.scheme in ("redis", "rediss") and parts.hostname and parts.port != 0:
                 return told
         except ValueError:
-            pass  # the port is none
+            pass  # the port is none, or a bracket is left open
         raise ValueError("must be sqlite, memory, or an address such as redis://127.0.0.1:6379/0")
 
     @field_validator("ai_gateway_cors_origins")
@@ -402,16 +518,43 @@ class Settings(BaseSettings):
             told = "; ".join(_told(error) for error in exc.errors(include_input=False, include_context=False))
         except UnicodeDecodeError:
             told = ".env is not a UTF-8 text file; save it as UTF-8 or remove it"
+        except OSError as exc:
+            told = f".env cannot be read ({exc.strerror or type(exc).__name__}); let this user read it, or remove it"
         raise SettingsInvalid(told)  # out here: the foreign error holds what it could not read
 
     if not TYPE_CHECKING:  # type checkers know the fields
 
         def __init__(self, **values: Any) -> None:
-            with Discreet():  # pydantic's frames hold every variable in plain text
-                super().__init__(**values)
+            token = _leaving_out.set(found := [])
+            try:
+                with Discreet():  # pydantic's frames hold every variable in plain text
+                    super().__init__(**values)
+            finally:
+                _leaving_out.reset(token)
+            self._left_out = tuple(dict.fromkeys(found))
 
     def __reduce_ex__(self, protocol: object) -> NoReturn:
         raise TypeError("settings hold keys and cannot be pickled")
+
+    @property
+    def left_out(self) -> tuple[LeftOut, ...]:
+        """What was set and is not used, such as an address in `.env` that leads off this laptop."""
+        return self._left_out
+
+    @property
+    def state_trouble(self) -> str:
+        """Why nothing can be kept in the state folder, and what to do; empty when nothing stands in the way."""
+        folder = self.ai_gateway_state_dir
+        there = next((path for path in (folder, *folder.parents) if os.path.exists(path)), folder)
+        if there.is_dir() and os.access(there, os.W_OK | os.X_OK):
+            return ""
+        why = f"{there} cannot be written to" if there.is_dir() else f"{there} is a file, not a folder"
+        return f"{why}; set AI_GATEWAY_STATE_DIR to a folder of your own"
+
+    def left_out_untold(self) -> tuple[LeftOut, ...]:
+        """The same for whoever asks first, so that a user hears it once."""
+        untold, self._is_told = () if self._is_told else self._left_out, True
+        return untold
 
     @property
     def allowed_hosts(self) -> tuple[str, ...]:

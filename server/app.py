@@ -13,6 +13,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from gateway_core import Gateway, GatewayError, Reason, Settings, __version__
 
 from . import endpoints
+from .attention import Closing, Endless
 from .documentation import describe
 from .front_ends import FrontEnd, route
 from .guard import Guard, LastResort
@@ -49,7 +50,7 @@ def create_app(gateway: Gateway | None = None, *, front_ends: Sequence[FrontEnd]
         app.include_router(surface.router)
     app.add_exception_handler(GatewayError, _told)
     app.add_exception_handler(HTTPException, _told_of_http)
-    app.add_middleware(Pages, front_ends=service.front_ends)
+    app.add_middleware(Pages, front_ends=service.front_ends, closing=service.closing)
     app.add_middleware(Heads)
     limits = Limits(settings, lambda: service.gateway.clock.span())
     app.add_middleware(Limited, limits=limits, pages=[f.name for f in service.front_ends], refuse=reply)
@@ -60,11 +61,16 @@ def create_app(gateway: Gateway | None = None, *, front_ends: Sequence[FrontEnd]
 
 
 class Pages:
-    """ASGI middleware: what lies under a front end's path is its own."""
+    """ASGI middleware: what lies under a front end's path is its own.
 
-    def __init__(self, app: ASGIApp, front_ends: Sequence[FrontEnd]) -> None:
+    A page asks by POST, and such an answer may finish when the server is being stopped. What it merely fetches is
+    short, or a stream without an end, such as Gradio's heartbeat: that ends at once.
+    """
+
+    def __init__(self, app: ASGIApp, front_ends: Sequence[FrontEnd], closing: Closing) -> None:
         self._app = app
         self._front_ends = front_ends
+        self._closing = closing
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         front_end = route(self._front_ends, scope["path"]) if scope["type"] in ("http", "websocket") else None
@@ -72,7 +78,11 @@ class Pages:
             await self._app(scope, receive, send)
             return
         inside = {**scope, "root_path": scope.get("root_path", "") + f"/{front_end.name}", **UNOBSERVED}
-        await front_end(inside, receive, send)
+        if scope.get("method") == "GET":
+            with Endless(self._closing):
+                await front_end(inside, receive, send)
+        else:
+            await front_end(inside, receive, send)
 
 
 async def _told(request: Request, error: Exception) -> Response:

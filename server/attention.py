@@ -28,7 +28,7 @@ class Closing:
 
     def __init__(self) -> None:
         self.has_begun = False
-        self._under_way: set[Attention] = set()
+        self._under_way: set[Attention | Endless] = set()
 
     def begin(self) -> None:
         self.has_begun = True
@@ -41,11 +41,41 @@ class Closing:
         for attention in list(self._under_way):
             attention.stop()
 
-    def enter(self, attention: Attention) -> None:
+    def enter(self, attention: Attention | Endless) -> None:
         self._under_way.add(attention)
 
-    def leave(self, attention: Attention) -> None:
+    def leave(self, attention: Attention | Endless) -> None:
         self._under_way.discard(attention)
+
+
+class Endless:
+    """`with Endless(closing) as watch`: the block is cancelled, silently, as soon as the server is being stopped."""
+
+    is_endless = True
+
+    def __init__(self, closing: Closing) -> None:
+        self.was_stopped = False
+        self._closing = closing
+
+    def __enter__(self) -> Endless:
+        task = asyncio.current_task()
+        assert task is not None
+        self._task = task
+        self._closing.enter(self)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> bool:
+        self._closing.leave(self)
+        if self.was_stopped:
+            self._task.uncancel()
+        return self.was_stopped and kind is asyncio.CancelledError
+
+    def stop(self) -> None:
+        if not self.was_stopped:
+            self.was_stopped = True
+            self._task.cancel()
 
 
 class Attention:

@@ -10,8 +10,10 @@ from __future__ import annotations
 import asyncio
 import html
 import logging
+import threading
 import time
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from importlib.metadata import entry_points
 from typing import Any
 
@@ -79,7 +81,7 @@ class FrontEnd:
     async def _start(self, gateway: Gateway) -> None:
         begun = time.monotonic()
         try:
-            app = await asyncio.to_thread(lambda: self._load()(gateway))
+            app = await _in_a_thread_of_its_own(lambda: self._load()(gateway))
             life = _Lifespan(app)
             await life.start()
         except Exception as exc:  # whatever a page does, the API goes on without it
@@ -100,6 +102,32 @@ def found() -> tuple[FrontEnd, ...]:
 def route(front_ends: Iterable[FrontEnd], path: str) -> FrontEnd | None:
     name = path[1:].partition("/")[0]
     return next((f for f in front_ends if f.name == name), None)
+
+
+async def _in_a_thread_of_its_own(work: Callable[[], ASGIApp]) -> ASGIApp:
+    """As `asyncio.to_thread`, but neither the loop nor the program waits for it at its end: importing takes seconds."""
+    loop = asyncio.get_running_loop()
+    result: asyncio.Future[ASGIApp] = loop.create_future()
+
+    def run() -> None:
+        app, failure = None, None
+        try:
+            app = work()
+        except Exception as exc:  # noqa: BLE001 - it is raised where it is awaited
+            failure = exc
+        with suppress(RuntimeError):  # the loop is closed: nobody waits any more
+            loop.call_soon_threadsafe(tell, app, failure)
+
+    def tell(app: ASGIApp | None, failure: Exception | None) -> None:
+        if result.done():
+            return  # it was cancelled
+        if failure is not None:
+            result.set_exception(failure)
+        elif app is not None:
+            result.set_result(app)
+
+    threading.Thread(target=run, name="ai-gateway-page", daemon=True).start()
+    return await result
 
 
 class _Lifespan:

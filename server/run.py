@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
+import os
 import signal
 import socket
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType
 
 import uvicorn
@@ -25,6 +27,7 @@ from .patience import PatientProtocol
 from .service import Service
 
 GRACE = 10.0  # seconds that answers under way have to finish once the server is told to stop
+_AT_ONCE = 1.0  # seconds for closing after the second signal
 _LAST_WORDS = 3.0  # seconds for their error events and closing
 _KEEP_ALIVE = 75  # seconds; clients that re-use a connection should be the ones who close it
 
@@ -53,6 +56,10 @@ def serve(
     except SettingsInvalid as exc:
         sys.stderr.write(f"ai-gateway: {exc}\n")
         return 2
+    for oddity in chosen.left_out_untold():
+        sys.stderr.write(f"ai-gateway: {oddity}\n")
+    if chosen.state_trouble:
+        sys.stderr.write(f"ai-gateway: nothing is kept: {chosen.state_trouble}\n")
     with listener:
         serve_on(listener, chosen, found() if ui else (), say)
     return 0
@@ -69,20 +76,61 @@ def serve_on(
         logging.getLogger(name).setLevel(logging.WARNING)
     logging.getLogger("uvicorn.error").addFilter(_is_news)
 
+    signals = Signals()
+
     def build() -> FastAPI:
         return create_app(Gateway.from_settings(settings), front_ends=front_ends)
 
     async def run() -> None:
         app = build()
         service: Service = app.state.service
+        server = GatewayServer(app, tell)
+        signals.lead_to(server)
         try:
-            await GatewayServer(app, tell).serve([listener])
+            await server.serve([listener])
         finally:
             await service.gateway.aclose()
 
     config = uvicorn.Config("", loop="auto", log_config=None)
-    with asyncio.Runner(loop_factory=config.get_loop_factory()) as runner:
-        runner.run(run())
+    with signals.heard():
+        with asyncio.Runner(loop_factory=config.get_loop_factory()) as runner:
+            runner.run(run())
+        # The interpreter's own end takes a second with a page's many modules, unless it need not look through them.
+        gc.freeze()
+
+
+class Signals:
+    """SIGINT and SIGTERM before the server listens to them, and after: none of them shows a traceback."""
+
+    def __init__(self) -> None:
+        self._early: list[int] = []
+
+    def lead_to(self, server: GatewayServer) -> None:
+        """The server is told of those that came too early for it."""
+        for number in self._early:
+            server.handle_exit(number, None)
+
+    @contextmanager
+    def heard(self) -> Iterator[None]:
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        before = {number: signal.signal(number, self._hear) for number in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            yield
+        except BaseException:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+            raise
+        for number in before:  # it was stopped: what is left is the interpreter's own end
+            signal.signal(number, _leave)
+
+    def _hear(self, number: int, frame: FrameType | None) -> None:
+        self._early.append(number)
+
+
+def _leave(number: int, frame: FrameType | None) -> None:
+    os._exit(0)  # all is closed; the interpreter alone would take longer
 
 
 class GatewayServer(uvicorn.Server):
@@ -125,6 +173,10 @@ class GatewayServer(uvicorn.Server):
         end = asyncio.get_running_loop().call_later(self._grace, closing.finish)
         try:
             await super().shutdown(sockets)
+            if self.force_exit:  # uvicorn would leave the application where it stands, and tell of that in a traceback
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(_AT_ONCE):
+                        await self.lifespan.shutdown()
         finally:
             end.cancel()
 
@@ -145,6 +197,9 @@ class GatewayServer(uvicorn.Server):
         if self.should_exit:  # the second signal does not wait for anybody
             self._service.closing.finish()
             self.force_exit = True
+        elif self._tell is not None:
+            with suppress(OSError, ValueError, RuntimeError):  # closed, or written to just now
+                sys.stderr.write("stopping (Ctrl-C again: at once)\n")
         self.should_exit = True
 
     async def _tell_tiers(self, tell: Tell) -> None:

@@ -7,6 +7,10 @@ import os
 
 from .. import __version__
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import NoReturn
+
 PROGRAM = "ai-gateway"
 
 DESCRIPTION = (
@@ -112,6 +116,21 @@ def parser() -> argparse.ArgumentParser:
     erase.add_argument("--all", action="store_true", help="also circuits, lists of models and confirmed servers")
     erase.add_argument("--yes", action="store_true", help="do not ask")
     return main
+
+
+def refuse(table: argparse.ArgumentParser, options: argparse.Namespace, beyond: list[str]) -> NoReturn:
+    """Say in the words of the command itself what it does not take, and end."""
+    from difflib import get_close_matches  # only here: it takes milliseconds to load
+
+    commands = next(action.choices for action in table._actions if action.dest == "command")
+    command: argparse.ArgumentParser = dict(commands or {}).get(options.command, table)
+    told = f"unrecognized arguments: {' '.join(beyond)}"
+    wrong = [word.partition("=")[0] for word in beyond if word.startswith("--")]
+    if not wrong and options.command in ("ask", "drill"):
+        told += "; put the question in quotes"
+    names = [name for action in command._actions for name in action.option_strings]
+    near = [match for word in wrong for match in get_close_matches(word, names, n=1, cutoff=0.75)]
+    command.error(told + (f"; did you mean {near[0]}?" if near else ""))
 
 
 def _local(local: argparse.ArgumentParser) -> None:

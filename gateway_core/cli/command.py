@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import sys
 
-from .arguments import PROGRAM, parser
+from .arguments import PROGRAM, parser, refuse
 from .exits import ANSWERED, FAULT, STOPPED, USAGE
 from .terminal import OutputFailed, ReaderLeft, Terminal
 
@@ -60,7 +60,9 @@ def _parsed(argv: Sequence[str] | None, terminal: Terminal) -> Namespace | int:
     """The arguments, or the exit code when argparse has said all there is to say."""
     table = parser()
     try:
-        options = table.parse_args(argv)
+        options, beyond = table.parse_known_args(argv)
+        if beyond:
+            refuse(table, options, beyond)
     except SystemExit as done:
         terminal.flush()
         return done.code if isinstance(done.code, int) else USAGE
@@ -78,6 +80,8 @@ def _run(options: Namespace, build: Callable[[Settings], Gateway] | None, termin
 
     try:
         settings = Settings.load()
+        if options.command in ("ask", "drill", "serve"):  # status and doctor show it among the rest
+            terminal.tell(*(f"{PROGRAM}: {oddity}" for oddity in settings.left_out_untold()))
         if options.command == "serve":  # which logs in its own way
             from .serve import run
 

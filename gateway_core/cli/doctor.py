@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from ..clock import SystemClock
 from ..erasure import KEPT, STORES
@@ -26,6 +27,8 @@ from .terminal import Terminal, in_one_line
 LOOK_WITHIN = 5.0
 SKEW_THAT_MATTERS = 60.0  # seconds by which the calendar may be wrong before dates of resets and certificates suffer
 EXTRACTIVE = "extractive"  # needs nothing but documents
+STATE_CURE = "set AI_GATEWAY_STATE_DIR to a folder of your own"
+STATES = {"online": "online: there is a network; whether it leads out shows below"}
 GOOD, BAD, PLAIN = "ok", "!!", "  "
 
 
@@ -56,6 +59,8 @@ async def _run(options: Namespace, settings: Settings, terminal: Terminal) -> in
             for line in finding.lines:
                 terminal.write(f"  {line}\n")
 
+    if settings.left_out:
+        show("settings", [Finding(oddity.where, oddity.told, oddity.cure) for oddity in settings.left_out])
     show("files", await asyncio.to_thread(files_of, settings.ai_gateway_state_dir))
     show("tokens for Copilot", await tokens_of(settings))
     async with gateway_of(settings) as (gateway, http):
@@ -63,7 +68,8 @@ async def _run(options: Namespace, settings: Settings, terminal: Terminal) -> in
         lit = {tier.backend for tier in status.tiers if tier.available}
         models = [tier for tier in status.tiers if tier.mode != EXTRACTIVE]
         show("tiers", [row for tier in models for row in of_tier(tier, is_needed=tier.backend not in lit)])
-        show("network", [Finding("state", status.connectivity), *await ways_of(status.tiers, settings, http)])
+        state = STATES.get(status.connectivity, status.connectivity)
+        show("network", [Finding("state", state, is_good=False), *await ways_of(status.tiers, settings, http)])
         is_served = any(tier.available for tier in models)
     if options.live:
         from .live import live
@@ -76,12 +82,13 @@ async def _run(options: Namespace, settings: Settings, terminal: Terminal) -> in
 
 
 def files_of(state_dir: Path) -> list[Finding]:
+    if state_dir.exists() and not state_dir.is_dir():
+        return [Finding("state folder", f"{state_dir} is a file, not a folder", STATE_CURE)]
     if not state_dir.is_dir():
         return [Finding("state folder", f"{state_dir} is not there yet; it is made at the first need", is_good=False)]
     found = [_rights_of("state folder", state_dir, f"chmod 700 {state_dir}")]
     if not os.access(state_dir, os.W_OK | os.X_OK):
-        cure = "make it writable, or set AI_GATEWAY_STATE_DIR to another folder"
-        found = [Finding("state folder", f"{state_dir} cannot be written to", cure)]
+        found = [Finding("state folder", f"{state_dir} cannot be written to", f"make it writable, or {STATE_CURE}")]
     known = {store.name for store in STORES} | set(KEPT)
     for path in sorted(state_dir.iterdir()):
         if path.name in known and path.name not in KEPT:
@@ -170,7 +177,9 @@ async def ways_of(tiers: tuple[TierStatus, ...], settings: Settings, http: Http)
                 found.append(Finding(url, f"answers{through}"))
                 found += _skew(url, reply.headers.get("date"), http.clock.wall())
         except TierFailed as failure:
-            found.append(Finding(url, f"{failure.detail}{through}", failure.cure or _mend(url)))
+            told = failure.detail.removeprefix(f"{urlsplit(url).netloc}: ")
+            cure = "" if is_loopback(url) else failure.cure
+            found.append(Finding(url, f"{told}{through}", cure or _mend(url)))
         except TimeoutError:
             found.append(Finding(url, f"no answer within {LOOK_WITHIN:g} s{through}", _mend(url)))
     return found

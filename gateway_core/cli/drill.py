@@ -12,6 +12,7 @@ from typing import Any
 from ..blocking import BlockingGateway
 from ..drill import Drill
 from ..errors import AllTiersFailed, AnswerInterrupted, PromptRefused
+from ..routing.turnstile import LEFT_ALONE
 from ..settings import Settings
 from ..types import Answer, AttemptOutcome, OnInterrupt
 from .arguments import DRILL_FAULTS
@@ -30,6 +31,8 @@ Tiers = Sequence[Mapping[str, Any]]
 def run(options: Namespace, gateway: BlockingGateway, settings: Settings, terminal: Terminal) -> int:
     # What quotes documents has none to quote here.
     tiers = [tier for tier in gateway.status().as_dict()["tiers"] if tier["mode"] != "extractive"]
+    for tier in tiers:  # a drill has circuits of its own: what the real ones remember does not stand in its way
+        tier["available"] = tier["available"] or str(tier["why_not"]).startswith(LEFT_ALONE)
     lit = [tier["backend"] for tier in tiers if tier["available"]]
     broken = options.tier or next(iter(lit), None)
     if broken not in lit:

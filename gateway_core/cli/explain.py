@@ -60,6 +60,8 @@ def _not_kept(id: str | None, settings: Settings) -> str:
     what = f"no request {in_one_line(id)} is kept" if id else "no request is kept yet"
     if settings.ai_gateway_url is not None:
         return f"{what} by the gateway at {settings.ai_gateway_url}"
+    if settings.state_trouble:
+        return f"{what}: {settings.state_trouble}"
     if not settings.ai_gateway_journal:
         return f"{what}; AI_GATEWAY_JOURNAL=0 switches that off"
     if settings.ai_gateway_store == "memory":

@@ -39,6 +39,7 @@ CATALOGUE = {
         "Apache-2.0",
     )
 }
+MAGIC = b"GGUF"  # how such a file begins
 FIRST_WORD_WITHIN = 180.0
 NEEDS = 1.4  # times its size in memory, with a context
 
@@ -68,6 +69,8 @@ def source_of(named: str, sha256: str | None) -> Source:
 
 def _install(options: Namespace, folder: Path, terminal: Terminal) -> int:
     source = source_of(options.source, options.sha256)
+    if source.is_file:
+        _check_file(Path(source.place))
     size = f", {source.size / 1e9:.1f} GB" if source.size else ""
     licence = f", licence {source.licence}" if source.licence else ""
     terminal.tell(f"{source.name}{size}{licence}", f"  from {source.place}", f"  into {folder}")
@@ -82,6 +85,20 @@ def _install(options: Namespace, folder: Path, terminal: Terminal) -> int:
     path = install(source, folder, _Meter(terminal))
     terminal.pass_by()
     return _try(path, terminal)
+
+
+def _check_file(path: Path) -> None:
+    """Raises `CannotInstall` for a file that is not there or is no model: nobody need say yes to it first."""
+    if not path.is_file():
+        told = "it is a folder" if path.is_dir() else "there is no such file"
+        raise CannotInstall(f"{path}: {told}", f"check the path, or name {MODEL} or an https address")
+    try:
+        with path.open("rb") as file:
+            is_model = file.read(len(MAGIC)) == MAGIC
+    except OSError as exc:
+        raise CannotInstall(f"{path} cannot be read ({exc.strerror})", "let this user read it") from None
+    if not is_model:
+        raise CannotInstall(f"{path} is no model file (GGUF)", "name one that begins with GGUF, or fetch it once more")
 
 
 def _unasked(yes: bool, question: str, terminal: Terminal) -> int | None:

@@ -15,7 +15,7 @@ from ..secrets import Secret
 from ..settings import Settings, is_loopback
 from ..tiers.copilot import login
 from ..tiers.copilot.account import Account, Accounts
-from ..tiers.copilot.tokens import CLASSIC_REFUSED, NOT_SENDABLE, Kind, Token, ask_gh
+from ..tiers.copilot.tokens import CLASSIC_REFUSED, NOT_SENDABLE, Kind, Token, TokenSources, ask_gh
 from ..tiers.http import Http
 from .arguments import LOGIN_ENDING, PROGRAM
 from .exits import ANSWERED, FAULT, NOT_ANSWERED, USAGE
@@ -45,7 +45,8 @@ async def _log_in(options: Namespace, settings: Settings, terminal: Terminal) ->
         terminal.tell(f"{PROGRAM}: {getattr(failure, 'detail', '') or failure}" + (f"; {cure}" if cure else ""))
         return NOT_ANSWERED
     except OSError as exc:
-        terminal.tell(f"{PROGRAM}: the login cannot be kept: {exc.strerror or type(exc).__name__}")
+        why = f"{settings.ai_gateway_state_dir}: {exc.strerror or type(exc).__name__}"
+        terminal.tell(f"{PROGRAM}: the login cannot be kept: {settings.state_trouble or why}")
         return FAULT
     finally:
         await github.aclose()
@@ -102,11 +103,25 @@ async def _by_gh(github: _GitHub, terminal: Terminal) -> int:
     settings = github.settings
     secret = Secret.of(await ask_gh(settings.gh_host)) if settings.copilot_use_gh else None
     if secret is None:
-        terminal.tell(f"{PROGRAM}: no login was found, and no OAuth app is set up", "", *LOGIN_ENDING.splitlines())
-        return USAGE
+        return await _in_use(github, terminal)
     account = await github.account(Token(secret, "gh"))
     terminal.write(f"{_seat(account)} by gh; nothing more is needed\n")
     _tell_what_is_set(settings, terminal, "used before the login of gh")
+    return ANSWERED
+
+
+async def _in_use(github: _GitHub, terminal: Terminal) -> int:
+    """Nobody logs in anew: whose token is used already, wherever it is from."""
+    sources = TokenSources(github.settings, github.clock)
+    try:
+        token = await sources.look(anew=True)
+    finally:
+        await sources.aclose()
+    if token is None:
+        terminal.tell(f"{PROGRAM}: no login was found, and no OAuth app is set up", "", *LOGIN_ENDING.splitlines())
+        return USAGE
+    account = await github.account(token)
+    terminal.write(f"{_seat(account)} by {token.source}; nothing more is needed\n")
     return ANSWERED
 
 

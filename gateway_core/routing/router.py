@@ -439,7 +439,8 @@ class Router:
             raise PromptTooLong(
                 "the prompt is longer than every tier that could be asked can read",
                 field="prompt",
-                cure="shorten the prompt or the earlier turns, or lower `max_context_chars`",
+                cure="shorten the prompt or the earlier turns"
+                + (", or lower `max_context_chars`" if course.ask.prompt.documents else ""),
                 attempts=attempts,
             )
         self._telemetry.tell("unanswered", id=course.ask.id)

@@ -17,6 +17,24 @@ from .outcomes import outcome_of
 RENEW_EVERY = 1.0  # seconds between renewals of a probe's lease: shared stores are not asked for each token
 UNCOUNTED = Permit(-1)  # for a rung without a circuit
 
+# Why a tier is left alone, for people; a reason that is not here is told by its name.
+_WORDS: dict[str, str] = {
+    Reason.DNS: "its name had no address",
+    Reason.CONNECT_REFUSED: "the connection was refused",
+    Reason.CONNECT_TIMEOUT: "no connection came about in time",
+    Reason.RESET: "the connection was reset",
+    Reason.FIRST_TOKEN_TIMEOUT: "no answer began in time",
+    Reason.STALLED: "the answer stood still",
+    Reason.TRUNCATED: "the answer broke off",
+    Reason.UPSTREAM_5XX: "it reported an error of its own (5xx)",
+    Reason.UPSTREAM_ERROR: "it reported an error",
+    Reason.RATE_LIMITED: "too many requests",
+    Reason.UNAUTHORIZED: "its key or login was refused",
+    Reason.FORBIDDEN: "its account may not use it",
+}
+LEFT_ALONE = "left alone after"
+ASK_AT_ONCE = '"ai-gateway reset" asks it at once'
+
 # What no waiting mends. The circuit keeps the reason, not the words of the tier that gave it.
 CURES: dict[str | None, str] = {
     Reason.UNAUTHORIZED: 'renew its key or login; "ai-gateway reset" asks with this one again',
@@ -25,6 +43,15 @@ CURES: dict[str | None, str] = {
 
 # Reasons that say more to a person than "its circuit is open".
 _TELLING = frozenset({Reason.RATE_LIMITED, Reason.QUOTA_USED_UP, Reason.UNAUTHORIZED, Reason.FORBIDDEN})
+
+
+def left_alone(circuit: Circuit) -> tuple[str, str]:
+    """Why the circuit lets nobody through, in words, and what would let somebody through."""
+    reason = circuit.reason or "failures"
+    told = _WORDS.get(reason) or reason.replace("_", " ")
+    # Asking again fills no quota; what was rate limited asks for patience.
+    cure = "" if reason in (Reason.RATE_LIMITED, Reason.QUOTA_USED_UP) else ASK_AT_ONCE
+    return f"{LEFT_ALONE}: {told}", CURES.get(reason, cure)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,8 +99,8 @@ class Turnstile:
         if circuit.state is CircuitState.HALF_OPEN:
             return Closed(Reason.PROBE_IN_FLIGHT, "another request is finding out whether it is back", wait)
         reason = circuit.reason if circuit.reason in _TELLING else Reason.CIRCUIT_OPEN
-        told = f"left alone after: {circuit.reason or 'failures'}"
-        return Closed(Reason(reason), told, wait, CURES.get(circuit.reason, ""))
+        told, cure = left_alone(circuit)
+        return Closed(Reason(reason), told, wait, cure)
 
     async def _entered(
         self, rung: Tier, identity: str, entering: Coroutine[Any, Any, tuple[Permit | None, Circuit]]

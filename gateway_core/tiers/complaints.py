@@ -274,7 +274,7 @@ def failure_from(
                 tier,
                 f"the prompt is longer than the model's window ({told})",
                 limit_chars=complaint.limit_chars,
-                cure="send less, or a smaller max_context_chars",
+                cure="send less" + (", or a smaller max_context_chars" if prompt and prompt.documents else ""),
             )
         case Kind.RATE:
             return RateLimited(tier, f"too many requests ({told})", wait=wait)

@@ -284,7 +284,10 @@ async def open_stream(
     if call is not None:
         default = 443 if request.url.scheme == "https" else 80
         call.asked.host, call.asked.port = request.url.host, request.url.port or default
-    sending = Sending(tier, call, proxy=http.proxy_for(url), billed=billed and call is not None, connect=limit)
+    sending = Sending(
+        tier, call, proxy=http.proxy_for(url), billed=billed and call is not None, connect=limit,
+        host=request.url.netloc.decode("ascii"),
+    )  # fmt: skip
     no_way = http.no_way_to(url)
     if no_way is not None:
         if no_way is Reason.PROXY:

@@ -10,17 +10,28 @@ import httpcore
 import httpx
 
 from ..errors import TierBroken, TierFailed, TierUnavailable, TierUnreachable
+from ..settings import is_loopback
 from ..types import Reason
 from .base import Call
 from .names import CannotConnect, CannotResolve
 from .network import NO_ROOM, NO_WAY_OUT, CannotTrust, Dropped
 
+# Where the address of a tier is set: what to look at when nobody answers there.
+VARIABLES = {
+    "copilot": "COPILOT_API_BASE and COPILOT_GITHUB_API",
+    "cloud": "CLOUD_BASE_URL",
+    "local": "OLLAMA_BASE_URL",
+}
+
 
 class Sending:
     """How far one request has come, told by httpcore's trace."""
 
-    def __init__(self, tier: str, call: Call | None, *, proxy: str | None, billed: bool, connect: float) -> None:
+    def __init__(
+        self, tier: str, call: Call | None, *, proxy: str | None, billed: bool, connect: float, host: str = ""
+    ) -> None:
         self.tier = tier
+        self.host = host  # with its port, where that is not the usual one
         self.proxy = proxy
         self.limits: dict[str, float | None] = {"connect": connect, "read": None, "write": None, "pool": connect}
         self.is_sent = False
@@ -38,6 +49,16 @@ class Sending:
     @property
     def fails_at_proxy(self) -> bool:
         return self.proxy is not None and not self._reached_proxy
+
+    @property
+    def cure(self) -> str:
+        """For an address that nobody answers at."""
+        is_here, name = is_loopback(self.host), VARIABLES.get(self.tier)
+        told = "start what should listen there" if is_here else "check the network"
+        return f"{told}, or {'check ' if is_here else ''}{name}" if name else told
+
+    def named(self, told: str) -> str:
+        return f"{self.host}: {told}" if self.host else told
 
     @property
     def waits_for_tunnel(self) -> bool:
@@ -65,6 +86,9 @@ class Sending:
             self.is_sent = True
             if self._call is not None:
                 self._call.sent()
+
+
+BROKE_OFF = "the connection broke off in the middle of the answer"
 
 
 def failure_of(exc: Exception, sending: Sending, *, in_body: bool = False) -> TierFailed:
@@ -103,7 +127,7 @@ def _not_resolved(exc: CannotResolve, sending: Sending, in_body: bool) -> TierFa
         return TierUnavailable(
             sending.tier, "the name server does not answer", reason=Reason.DNS, cure="check the network"
         )
-    return TierUnreachable(sending.tier, "its name has no address", reason=Reason.DNS)
+    return TierUnreachable(sending.tier, sending.named("its name has no address"), reason=Reason.DNS, cure=sending.cure)
 
 
 def _not_connected(exc: CannotConnect, sending: Sending, in_body: bool) -> TierFailed:
@@ -112,11 +136,12 @@ def _not_connected(exc: CannotConnect, sending: Sending, in_body: bool) -> TierF
         return own
     if sending.fails_at_proxy:
         return at_proxy(sending.tier, "the proxy cannot be reached")
+    told, reason = "the connection was refused", Reason.CONNECT_REFUSED
     if exc.code == errno.ETIMEDOUT:
-        return TierUnreachable(sending.tier, "no connection in time", reason=Reason.CONNECT_TIMEOUT)
-    if exc.code in (errno.ECONNRESET, errno.EPIPE, errno.ECONNABORTED):
-        return TierUnreachable(sending.tier, "the connection was reset", reason=Reason.RESET)
-    return TierUnreachable(sending.tier, "the connection was refused", reason=Reason.CONNECT_REFUSED)
+        told, reason = "no connection in time", Reason.CONNECT_TIMEOUT
+    elif exc.code in (errno.ECONNRESET, errno.EPIPE, errno.ECONNABORTED):
+        told, reason = "the connection was reset", Reason.RESET
+    return TierUnreachable(sending.tier, sending.named(told), reason=reason, cure=sending.cure)
 
 
 def _not_trusted(exc: CannotTrust, sending: Sending, in_body: bool) -> TierFailed:
@@ -132,7 +157,8 @@ def _not_trusted(exc: CannotTrust, sending: Sending, in_body: bool) -> TierFaile
 def _too_slow_to_connect(exc: Exception, sending: Sending, in_body: bool) -> TierFailed:
     if sending.fails_at_proxy:
         return at_proxy(sending.tier, "the proxy does not answer")
-    return TierUnreachable(sending.tier, "no connection in time", reason=Reason.CONNECT_TIMEOUT)
+    told = sending.named("no connection in time")
+    return TierUnreachable(sending.tier, told, reason=Reason.CONNECT_TIMEOUT, cure=sending.cure)
 
 
 def _plainly_not_connected(exc: Exception, sending: Sending, in_body: bool) -> TierFailed:
@@ -145,13 +171,16 @@ def _lost(code: int | None, untouched: bool, sending: Sending, in_body: bool) ->
     if own is not None:
         return own
     again = untouched and sending.is_reused and not in_body
-    if code is not None:
-        told, reason = "the connection was reset", Reason.RESET
+    cure = "" if in_body else sending.cure
+    if code is not None and in_body:
+        told, reason = BROKE_OFF, Reason.RESET
+    elif code is not None:
+        told, reason = sending.named("the connection was reset"), Reason.RESET
     elif in_body:
-        told, reason = "the reply broke off", Reason.TRUNCATED
+        told, reason = BROKE_OFF, Reason.TRUNCATED
     else:
-        told, reason = "the connection was closed without a reply", Reason.PROTOCOL
-    return TierBroken(sending.tier, told, reason=reason, may_have_billed=billed, again=again)
+        told, reason = sending.named("the connection was closed without a reply"), Reason.PROTOCOL
+    return TierBroken(sending.tier, told, reason=reason, cure=cure, may_have_billed=billed, again=again)
 
 
 def _dropped(exc: Dropped, sending: Sending, in_body: bool) -> TierFailed:
@@ -163,11 +192,7 @@ def _read_failed(exc: Exception, sending: Sending, in_body: bool) -> TierFailed:
 
 
 def _not_http(exc: Exception, sending: Sending, in_body: bool) -> TierFailed:
-    told, reason = (
-        ("the reply is shorter than announced", Reason.TRUNCATED)
-        if in_body
-        else ("the reply is not HTTP", Reason.PROTOCOL)
-    )
+    told, reason = (BROKE_OFF, Reason.TRUNCATED) if in_body else ("the reply is not HTTP", Reason.PROTOCOL)
     return TierBroken(sending.tier, told, reason=reason, may_have_billed=sending.may_have_billed)
 
 

@@ -38,7 +38,7 @@ TRUNCATE_SINCE = (0, 12, 5)
 SAFE_SINCE = (0, 17, 1)
 LOOK_LIMIT = 8 * 1024 * 1024
 
-START = "start it (`ollama serve`), or install it from https://ollama.com"
+START = "start Ollama (`ollama serve`), or install it from https://ollama.com"
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from gateway_core.clock import SystemClock
+from gateway_core.errors import SettingsInvalid
 from gateway_core.settings import Settings
 from gateway_core.tiers.copilot.tokens import TokenSources
 
@@ -92,3 +93,95 @@ def test_a_server_for_circuits_is_believed_only_on_this_laptop(address: str, bel
     Path(".env").write_text(f"AI_GATEWAY_STORE={address}", encoding="utf-8")
 
     assert Settings.load().ai_gateway_store == (address if believed else "sqlite")
+
+
+def told_of(file: str) -> list[str]:
+    Path(".env").write_text(file, encoding="utf-8")
+    return [str(oddity) for oddity in Settings.load().left_out]
+
+
+@pytest.mark.parametrize(
+    ("file", "told"),
+    [
+        (
+            "OLLAMA_BASE_URL=http://ollama.example:11434",
+            "OLLAMA_BASE_URL leads off this laptop and was not used; export it in the environment, or put its key"
+            " beside it",
+        ),
+        (
+            "AI_GATEWAY_CORS_ORIGINS=https://app.example",
+            "AI_GATEWAY_CORS_ORIGINS lets in pages of other hosts and was not used; export it in the environment, or"
+            " put AI_GATEWAY_TOKEN beside it",
+        ),
+        (
+            "AI_GATEWAY_STORE=redis://:hidden@redis.example/0",
+            "AI_GATEWAY_STORE leads off this laptop and was not used; export it in the environment",
+        ),
+        ("a line of garbage", "line 1 cannot be read and was left out; write it as NAME=value"),
+        ("OPENAI_API_KYE=sk-hidden", "OPENAI_API_KYE is no setting; write OPENAI_API_KEY, if that is what it means"),
+    ],
+)
+def test_what_is_left_out_is_told_once_with_its_reason_and_without_its_value(
+    file: str, told: str, capfd: pytest.CaptureFixture[str]
+):
+    assert told_of(file) == [f".env: {told}"]
+    assert "".join(capfd.readouterr()) == ""
+
+
+def test_what_is_left_out_for_a_key_of_the_environment_does_not_ask_for_the_key_beside_it(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    monkeypatch.setenv("OPENAI_API_KEY", "mine")
+
+    assert told_of(f"OPENAI_BASE_URL={AWAY}") == [
+        ".env: OPENAI_BASE_URL leads off this laptop and was not used; export it in the environment, where its key is"
+    ]
+
+
+def test_nothing_is_told_of_what_the_environment_sets_anyway(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("OLLAMA_BASE_URL", "http://127.0.0.1:1")
+
+    assert told_of("OLLAMA_BASE_URL=http://ollama.example:11434\nLOCAL_ONLY=0\nSOMETHING_ELSE=1") == []
+
+
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [("OPENAI_API_KYE", True), ("OPENAI_APIKEY", True), ("GROK_API_KEY", False), ("COHERE_API_KEY", False)],
+)
+def test_a_slip_in_the_name_of_a_key_is_told_and_another_programs_key_is_not(
+    name: str, told: bool, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv(name, "sk-hidden")
+
+    assert any(name in str(oddity) for oddity in Settings.load().left_out) is told
+
+
+def test_a_folder_of_that_name_is_told():
+    Path(".env").mkdir()
+
+    assert [str(oddity) for oddity in Settings.load().left_out] == [
+        ".env: it is a folder and was not read; make it a file with lines such as NAME=value"
+    ]
+
+
+@pytest.mark.parametrize("name", ["OLLAMA_BASE_URL", "OPENAI_BASE_URL", "AI_GATEWAY_URL", "AI_GATEWAY_STORE"])
+@pytest.mark.parametrize("value", ["not a url", "http://not a host:1/v1", "http://[::1"])
+@pytest.mark.parametrize("is_exported", [True, False])
+def test_an_address_that_makes_no_sense_stops_the_program_wherever_it_stands(
+    name: str, value: str, is_exported: bool, monkeypatch: pytest.MonkeyPatch
+):
+    if is_exported:
+        monkeypatch.setenv(name, value)
+    else:
+        Path(".env").write_text(f'{name}="{value}"', encoding="utf-8")
+
+    with pytest.raises(SettingsInvalid, match=f"^{name}: must be "):
+        Settings.load()
+
+
+@pytest.mark.parametrize("origins", ["not an origin", "http://a b"])
+def test_origins_that_make_no_sense_stop_it_too(origins: str):
+    Path(".env").write_text(f"AI_GATEWAY_CORS_ORIGINS={origins}", encoding="utf-8")
+
+    with pytest.raises(SettingsInvalid, match=r"^AI_GATEWAY_CORS_ORIGINS: must hold origins"):
+        Settings.load()

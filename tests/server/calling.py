@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import socket
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
@@ -15,6 +15,7 @@ import httpx
 from gateway_core import Gateway, Settings
 from gateway_core.testing import ScriptedTier
 from server import create_app
+from server.front_ends import FrontEnd
 from server.run import GatewayServer
 
 BASE = "http://127.0.0.1:8000"
@@ -95,12 +96,14 @@ class Running:
 
 
 @asynccontextmanager
-async def running(gateway: Gateway, *, grace: float = 5.0, tell: Any = None) -> AsyncIterator[Running]:
+async def running(
+    gateway: Gateway, *, grace: float = 5.0, tell: Any = None, front_ends: Sequence[FrontEnd] = ()
+) -> AsyncIterator[Running]:
     listener = socket.socket()
     listener.bind(("127.0.0.1", 0))
     listener.listen(512)
     listener.setblocking(False)
-    server = GatewayServer(create_app(gateway), tell, grace=grace)
+    server = GatewayServer(create_app(gateway, front_ends=front_ends), tell, grace=grace)
     task = asyncio.create_task(server.serve([listener]))
     await until(lambda: server.started)
     try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import signal
@@ -9,6 +10,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from contextlib import contextmanager
 from http.client import HTTPConnection
 from pathlib import Path
@@ -23,16 +25,17 @@ from server.front_ends import FrontEnd
 from server.listening import AddressTaken, listen, url_of
 from server.run import lines_of
 
-from .calling import gateway, until
+from .calling import gateway, running, until
 
 ROOT = Path(__file__).parent.parent.parent
+STOPPING = "stopping (Ctrl-C again: at once)\n"
 HEAVY = ("gradio", "openai", "pandas", "numpy", "IPython", "anthropic", "webui", "notebook_ext")
 
 
 @contextmanager
-def serving(tmp_path: Path, *lines: str, **environment: str):
+def serving(tmp_path: Path, *lines: str, ui: bool = False, **environment: str):
     """`serve` in a process of its own; yields it and the port."""
-    script = "\n".join(("import sys", "from server import serve", *lines, "sys.exit(serve(port=0, ui=False))"))
+    script = "\n".join(("import sys", "from server import serve", *lines, f"sys.exit(serve(port=0, ui={ui}))"))
     environ = {k: v for k, v in os.environ.items() if k.lower() not in Settings.model_fields}
     environ.update(HOME=str(tmp_path), PYTHONPATH=str(ROOT), AI_GATEWAY_STATE_DIR=str(tmp_path), **environment)
     process = subprocess.Popen(
@@ -69,8 +72,35 @@ def test_it_serves_says_who_is_lit_and_stops_cleanly(tmp_path, number):
         200,
         {"status", "copilot_available", "cloud_available", "local_available", "circuit_state"},
     )
-    assert (process.returncode, errors) == (0, "")
+    assert (process.returncode, errors) == (0, STOPPING)
     assert all(line.startswith(("  ●", "  ○", "  ◐")) for line in output.splitlines())
+
+
+@pytest.mark.parametrize("apart", [0.02, 0.1, 1.0])
+def test_a_second_ctrl_c_stops_it_at_once_and_without_a_traceback(tmp_path, apart):
+    with serving(tmp_path) as (process, _):
+        for _ in range(2):
+            process.send_signal(signal.SIGINT)
+            time.sleep(apart)
+        _, errors = process.communicate(timeout=20)
+
+    assert (process.returncode, errors) == (0, STOPPING)
+
+
+def test_a_page_that_is_still_being_loaded_does_not_hold_up_the_end(tmp_path):
+    page = (
+        "import time, server.run",
+        "from server.front_ends import FrontEnd",
+        "server.run.found = lambda: (FrontEnd('ui', lambda: time.sleep(20)),)",
+    )
+    with serving(tmp_path, *page, ui=True) as (process, port):
+        get(port, "/health")
+        begun = time.monotonic()
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate(timeout=30)
+
+    assert (process.returncode, errors) == (0, STOPPING)
+    assert time.monotonic() - begun < 10
 
 
 def test_nothing_heavy_is_imported_to_serve(tmp_path):
@@ -192,6 +222,24 @@ async def test_a_page_is_loaded_after_the_api_and_served_at_its_name():
     assert told == [(503, "starting_up", "1")] * 3
     assert late.text == "/ui|/ui/assets/a.js"
     assert (at_name.status_code, at_name.headers["location"]) == (307, "/ui/")
+
+
+async def test_a_stream_of_a_page_without_an_end_ends_when_the_server_is_stopped():
+    async def heartbeat(scope, receive, send):
+        if scope["type"] == "lifespan":
+            return await page(scope, receive, send)
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b"alive", "more_body": True})
+        await asyncio.sleep(60)
+
+    front_end = FrontEnd("ui", lambda: lambda gateway: heartbeat)
+    async with running(gateway(), grace=30, front_ends=[front_end]) as server:
+        await until(lambda: not front_end.is_loading)
+        reader, writer = await server.send(f"GET /ui/beat HTTP/1.1\r\nhost: 127.0.0.1:{server.port}\r\n\r\n".encode())
+        await reader.readuntil(b"alive")
+        server.server.handle_exit(signal.SIGINT, None)
+        await asyncio.wait_for(server.task, 10)
+        writer.close()
 
 
 async def test_the_api_goes_on_without_a_page_that_cannot_be_loaded():

@@ -203,3 +203,15 @@ def test_help_says_that_it_may_cost_tokens(cli):
 
     assert ran.code == 0
     assert "may cost tokens" in ran.out
+
+
+def test_a_circuit_that_remembers_a_failure_does_not_stop_a_drill(cli, providers):
+    _, openai, _ = providers
+    openai.script("status_500")
+    cli("ask", "--tier", "cloud", "Tell me.")
+    openai.script()
+    refused = cli("ask", "--tier", "cloud", "Tell me.")
+
+    assert "left alone after: it reported an error of its own (5xx) (asked again in 5 min)" in refused.err
+    assert '→ "ai-gateway reset" asks it at once' in refused.err
+    assert cli("drill", "--tier", "cloud").code == 0

@@ -142,3 +142,16 @@ def test_confirmations_are_a_file_of_plain_addresses(cli, settings, server):
 
     found = json.loads((settings.ai_gateway_state_dir / "local_servers.json").read_text())
     assert found == {"confirmed": [server.base_url]}
+
+
+@pytest.mark.parametrize(
+    ("content", "told"), [(None, "there is no such file; check the path"), (b"PK", "is no model file (GGUF); name one")]
+)
+def test_a_file_that_cannot_be_installed_is_told_before_anybody_is_asked(cli, tmp_path, content, told):
+    if content is not None:
+        (tmp_path / "x.gguf").write_bytes(content)
+    ran = cli("local", "install", "x.gguf")
+
+    assert ran.code == 3
+    assert told in ran.err
+    assert "--yes" not in ran.err

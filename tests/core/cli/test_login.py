@@ -204,3 +204,34 @@ def test_a_login_is_never_made_over_plain_http(cli, github, monkeypatch):
 
     assert ran.code == 3
     assert "plain http" in ran.err
+
+
+def test_a_token_of_the_environment_is_checked_and_named_where_nothing_else_is_set_up(cli, github, monkeypatch):
+    monkeypatch.setenv("GITHUB_COPILOT_TOKEN", TOKEN)
+    ran = cli("login")
+
+    assert ran.code == 0
+    assert ran.out.startswith("logged in as octocat, plan individual")
+    assert ran.out.endswith("by GITHUB_COPILOT_TOKEN; nothing more is needed\n")
+    assert TOKEN not in ran.out + ran.err
+
+
+def test_a_host_that_cannot_be_found_is_named_with_a_cure(cli, monkeypatch):
+    monkeypatch.setenv("COPILOT_GITHUB_API", "https://api.github.invalid")
+    ran = cli("login", "--with-token", stdin=TOKEN.encode())
+
+    assert ran.code == 3
+    assert ran.err == (
+        "ai-gateway: api.github.invalid: its name has no address; check the network, or COPILOT_API_BASE and"
+        " COPILOT_GITHUB_API\n"
+    )
+
+
+def test_a_state_folder_that_is_a_file_is_named_with_a_cure(cli, github, tmp_path):
+    (tmp_path / "state").write_text("")
+    told = f"{tmp_path / 'state'} is a file, not a folder"
+    cure = "set AI_GATEWAY_STATE_DIR to a folder of your own"
+
+    assert f"the login cannot be kept: {told}; {cure}\n" in cli("login", "--with-token", stdin=TOKEN.encode()).err
+    assert f"!! state folder: {told}\n     → {cure}\n" in cli("doctor").out
+    assert f"{told}; {cure}\n" in cli("explain").err

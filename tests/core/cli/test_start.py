@@ -142,3 +142,20 @@ def test_a_port_that_is_none_is_wrong_usage(cli, port):
 
     assert ran.code == 2
     assert "not a port from 0 to 65535" in ran.err or "expected one argument" in ran.err
+
+
+def test_a_question_without_quotes_is_told_what_it_lacks(cli):
+    ran = cli("ask", "hi", "there")
+
+    assert ran.code == 2
+    assert ran.err.startswith("usage: ai-gateway ask ")
+    assert ran.err.endswith("unrecognized arguments: there; put the question in quotes\n")
+
+
+@pytest.mark.parametrize(("wrong", "near"), [("--strem", "--stream"), ("--modle=x", "--model"), ("--bogus", None)])
+def test_an_option_that_is_none_shows_the_usage_of_its_command_and_the_nearest(cli, wrong, near):
+    ran = cli("ask", "hi", wrong)
+
+    assert ran.code == 2
+    assert ran.err.startswith("usage: ai-gateway ask ")
+    assert ran.err.endswith(f"unrecognized arguments: {wrong}" + (f"; did you mean {near}?\n" if near else "\n"))
