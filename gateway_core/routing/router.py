@@ -440,7 +440,8 @@ class Router:
                 "the prompt is longer than every tier that could be asked can read",
                 field="prompt",
                 cure="shorten the prompt or the earlier turns"
-                + (", or lower `max_context_chars`" if course.ask.prompt.documents else ""),
+                + (", or lower" if course.ask.prompt.documents else "; where documents are sent, lower")
+                + " `max_context_chars`",
                 attempts=attempts,
             )
         self._telemetry.tell("unanswered", id=course.ask.id)
