@@ -182,6 +182,7 @@ async def test_nothing_leaves_the_laptop(made_world: World, home: Path, way_out:
             await expect(page.answer.locator(".gw-badge")).to_contain_text("This laptop")
             await page.tab.keyboard.press("Alt+s")
             await expect(page.tab.locator(".gw-card").first).to_be_focused()
+            await page.tab.get_by_role("tab", name="Tiers").click()
             await page.tab.get_by_role("button", name="Settings").click()
             await page.tab.get_by_role("button", name="Drill: break something").click()
             await page.tab.get_by_role("button", name="Dark colours").click()
