@@ -28,13 +28,14 @@ _OUTCOMES = {"interrupted": "broke off", "cancelled": "stopped"}
 
 
 def run(options: Namespace, settings: Settings, terminal: Terminal) -> int:
+    id = None if options.id == "last" else options.id  # as the REST API calls it
     try:
-        record = _found(options.id, settings)
+        record = _found(id, settings)
     except JournalUnreadable as exc:
         terminal.tell(f"{PROGRAM}: {exc}")
         return NOT_ANSWERED
     if record is None:
-        terminal.tell(f"{PROGRAM}: {_not_kept(options.id, settings)}")
+        terminal.tell(f"{PROGRAM}: {_not_kept(id, settings)}")
         return USAGE
     if options.json:
         terminal.write_exactly(as_json(record))

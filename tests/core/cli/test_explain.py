@@ -160,3 +160,7 @@ def test_a_running_gateway_is_asked_where_one_is_named(cli, monkeypatch):
     assert heard[:3] == ["/ai/requests/last", f"/ai/requests/{RECORD['id']}", "/ai/requests/..%2Fadmin%3Fx"]
     assert "no request nope is kept by the gateway at" in unknown
     assert cli("explain").code == 3  # nobody listens any more
+
+
+def test_last_is_the_word_of_the_rest_api_for_the_last_one(cli, kept):
+    assert cli("explain", "last").out == cli("explain").out
