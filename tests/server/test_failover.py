@@ -89,7 +89,7 @@ async def test_f18_a_prompt_too_long_for_everybody_is_413_with_advice():
         reply = await ask(client)
 
     assert (reply.status_code, reply.json()["code"]) == (413, "context_too_long")
-    assert reply.json()["cure"] == "shorten the prompt or the earlier turns"
+    assert "max_context_chars" in reply.json()["cure"]
 
 
 async def test_f20_a_content_filter_is_an_answer_and_says_so():
