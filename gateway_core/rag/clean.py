@@ -6,6 +6,8 @@
 from __future__ import annotations
 
 import re
+from bisect import bisect_left, bisect_right
+from itertools import chain
 
 # Zero-width and bidirectional controls, Unicode tags, variation selectors of the supplement, other format characters.
 _HIDDEN = (
@@ -65,23 +67,33 @@ _CONCEALED = (
     r"<!--(?s:(?!.{0,11}-->).{12})|display\s*:\s*none|visibility\s*:\s*hidden|font-size\s*:\s*0|opacity\s*:\s*0\b",
     r"\bcolor\s*:\s*(?:white|#f{3}(?:f{3})?\b)|\bhidden=",
 )
+_ACTIVE = r"<script\b|\bjavascript:|\bdata:text/html"
+
+# Links and tags can be padded at will. So each is taken in whole first and looked into afterwards: one pattern for both
+# would either read the padding again from every place where a link begins, or stop at some length and miss the rest.
+_LINK = re.compile(r"\]\(\s*<?(?:https?:)?//([^)\s]*)", re.IGNORECASE)
+_TAG = re.compile(r"<(?:a|img|iframe|form|object)\b[^>]*", re.IGNORECASE)
+_ATTRIBUTE = re.compile(r"(?:href|src|action|data)\s*=\s*[\"']?(?:https?:)?//([^>\s]*)", re.IGNORECASE)
 # In an address: a place to fill in (`{x}`, `<x>`, `[x]`, `%s`, SECRET), a value left open, or what is taken named.
-_FILLED_IN = (
-    r"(?:[{<\[][^\s)>\]}]|\$\w|%s|=(?=[\s)\"'>])"
+_FILLED_IN = re.compile(
+    r"[{<\[][^\s)>\]}]|\$\w|%s|=(?=[\s)\"'>])"
     r"|(?-i:=[A-Z_]*(?:SECRET|DATA|CONVERSATION|CHAT|HISTORY|TOKEN|KEY|PASSWORD|CONTEXT|PROMPT|ANSWER|BASE64|INSERT))"
-    r"|[?&](?:data|secret|conversation|chat|history|prompt|context|exfil|leak)=)"
+    r"|[?&](?:data|secret|conversation|chat|history|prompt|context|exfil|leak)=",
+    re.IGNORECASE,
 )
-_TAKEN = (
-    r"(?:conversations?|chats?|history|messages?|answers?|documents?|context|prompts?|secrets?|passwords?|credentials|"
-    r"(?:api )?keys?|tokens?|data|contents?|everything|(?:user|reader)(?:'s|s)? \S+|it)"
+
+# An order to send, what is taken, where to: close together on one line.
+_SEND = re.compile(
+    r"\b(?:send|post|upload|forward|exfiltrat\w*|e-?mail|append)\b|(?<=\s)(?:-d|--data\S{0,20}|-F|-T)(?=\s)",
+    re.IGNORECASE,
 )
-_ADDRESS = r"(?:https?://|[^\s@]{1,64}@[^\s@]{1,255}?\.\w)"
-_WAYS_OUT = (
-    rf"\]\(\s*<?(?:https?:)?//[^)\s]{{0,500}}{_FILLED_IN}|<script\b|\bjavascript:|\bdata:text/html",
-    rf"<(?:a|img|iframe|form|object)\b[^>]{{0,500}}(?:href|src|action|data)\s*=\s*[\"']?(?:https?:)?//[^>\s]{{0,500}}{_FILLED_IN}",
-    rf"\b(?:send|post|upload|forward|exfiltrat\w*|e-?mail|append)\b.{{0,20}}\b{_TAKEN}\b.{{0,60}}{_ADDRESS}",
-    rf"\bcurl\b.{{0,60}}(?:-d|--data\S{{0,20}}|-F|-T)\s.{{0,20}}\b{_TAKEN}\b.{{0,60}}https?://",
+_TAKEN = re.compile(
+    r"\b(?:conversations?|chats?|history|messages?|answers?|documents?|context|prompts?|secrets?|passwords?|credentials|"
+    r"(?:api )?keys?|tokens?|data|contents?|everything|(?:user|reader)(?:'s|s)? \S{1,40}|it)\b",
+    re.IGNORECASE,
 )
+_ADDRESS = re.compile(r"https?://|(?<=[^\s@])@[^\s@]{1,255}?\.\w", re.IGNORECASE)
+_FROM_ORDER, _TO_ADDRESS, _FROM_CURL = 20, 80, 80  # characters
 # Looked for first because it is quick: a text without any of these cannot match the patterns of its kind.
 _ORDER_WORDS = (
     "ignor", "disregard", "forget", "overrid", "bypass", "skip", "instruction", "system prompt", "task", "you are now",
@@ -94,18 +106,19 @@ _ORDER_WORDS = (
 _ROLE_WORDS = ("system", "assistant", "developer", "human", "user", "tool", "instruction", "response", "prompt",
                "document", "context")  # fmt: skip
 _CONCEALING_WORDS = ("<!--", "display", "visibility", "font-size", "opacity", "color", "hidden=")
-_WAY_OUT_WORDS = ("](", "<script", "script:", "data:text", "<img", "<iframe", "<form", "<object", "http", "@")
+_WAY_OUT_WORDS = ("](", "<script", "script:", "data:text", "<a", "<img", "<iframe", "<form", "<object", "http", "@")
 
 
 def _any_of(patterns: tuple[str, ...]) -> re.Pattern[str]:
     return re.compile("|".join(f"(?:{pattern})" for pattern in patterns), re.IGNORECASE | re.MULTILINE)
 
 
-_SUSPICIONS = (
-    ("orders to the model", _ORDER_WORDS, _any_of(_ORDERS)),
-    ("a role marker", _ROLE_WORDS, _any_of(_ROLES)),
-    ("hidden text", _CONCEALING_WORDS, _any_of(_CONCEALED)),
-    ("a link made to carry data away", _WAY_OUT_WORDS, _any_of(_WAYS_OUT)),
+_ORDER, _ROLE, _HIDING, _ACTS = map(_any_of, (_ORDERS, _ROLES, _CONCEALED, (_ACTIVE,)))
+_MADE_TO_STEER = (
+    ("orders to the model", _ORDER_WORDS, _ORDER.search),
+    ("a role marker", _ROLE_WORDS, _ROLE.search),
+    ("hidden text", _CONCEALING_WORDS, _HIDING.search),
+    ("a link made to carry data away", _WAY_OUT_WORDS, lambda text: _ACTS.search(text) or _leads(text) or _sends(text)),
 )
 
 
@@ -129,7 +142,34 @@ def suspicions(text: str) -> tuple[str, ...]:
     if _CONTROL_TOKEN.search(text):
         found.append("model control tokens")
     lowered = text.lower()
-    for kind, telling, pattern in _SUSPICIONS:
-        if any(word in lowered for word in telling) and pattern.search(text):
+    for kind, telling, looks_so in _MADE_TO_STEER:
+        if any(word in lowered for word in telling) and looks_so(text):
             found.append(kind)
     return tuple(found)
+
+
+def _leads(text: str) -> bool:
+    """Whether the address of a link or a tag has room for what the reader did not mean to tell."""
+    links = (found.span(1) for found in _LINK.finditer(text))
+    tags = (found.span(1) for tag in _TAG.finditer(text) for found in _ATTRIBUTE.finditer(text, *tag.span()))
+    # One character more: a value is left open by what follows the address.
+    return any(_FILLED_IN.search(text, start, end + 1) for start, end in chain(links, tags))
+
+
+def _sends(text: str) -> bool:
+    """Whether somebody is told to send what was said to an address."""
+    orders = [
+        found.end()
+        for found in _SEND.finditer(text)
+        if found[0][0] != "-" or "curl" in text[max(0, found.start() - _FROM_CURL) : found.start()].lower()
+    ]
+    addresses = [found.start() for found in _ADDRESS.finditer(text)] if orders else []
+    for taken in _TAKEN.finditer(text) if addresses else ():
+        before, behind = bisect_right(orders, taken.start()), bisect_left(addresses, taken.end())
+        if not before or behind == len(addresses):
+            continue
+        start, end = orders[before - 1], addresses[behind]
+        is_near = taken.start() - start <= _FROM_ORDER and end - taken.end() <= _TO_ADDRESS
+        if is_near and "\n" not in text[start:end]:
+            return True
+    return False

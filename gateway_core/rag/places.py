@@ -18,7 +18,7 @@ _LINE = re.compile(r"line \d+")
 _ROW = re.compile(r"^(?:row \d+|header|sheet .*![A-Z]{1,3}\d+)")
 _COMMON = re.compile(r"^(?:row |line |sheet .*!)")
 _OFFSET = itemgetter(0)
-_TITLE = re.compile(r" {0,3}#{1,6}[ \t]+(\S.*?)(?:[ \t]+#*)?\s*$")
+_TITLE = re.compile(r" {0,3}#{1,6}[ \t]+(\S.*)")
 _CODE_FENCE = re.compile(r" {0,3}(?:```|~~~)")
 _MARKDOWN = "markdown"
 _LONGEST_HEADING = 60
@@ -39,8 +39,15 @@ def headings_in(text: str) -> tuple[tuple[int, str], ...]:
         if _CODE_FENCE.match(line):
             in_code = not in_code
         elif not in_code and (title := _TITLE.match(line)):
-            found.append((start, f"§ {title[1][:_LONGEST_HEADING]}"))
+            found.append((start, f"§ {_without_closing(title[1])[:_LONGEST_HEADING]}"))
     return _at_most(found)
+
+
+def _without_closing(title: str) -> str:
+    """`# Title ##` is called `Title`, `# C#` is called `C#`."""
+    title = title.rstrip()
+    bare = title.rstrip("#")
+    return bare.rstrip() if bare.endswith((" ", "\t")) else title
 
 
 def _lines(text: str) -> Iterator[tuple[int, str]]:
