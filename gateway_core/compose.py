@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from .discretion import in_one_line
 from .errors import PromptRefused
 from .types import Answer, Document, Message, Progress, Prompt, Reason, Role, Source, Upload
 
@@ -125,7 +126,8 @@ class Composer:
 
         first, beside = fitted(max_context_chars)
         if not first.sources:
-            raise _no_room(max_context_chars, lambda chars: bool(fitted(chars)[0].sources))
+            names = [in_one_line(document.name, 60) for document in material.texts if document.name]
+            raise _no_room(max_context_chars, names, lambda chars: bool(fitted(chars)[0].sources))
 
         def refit(max_chars: int) -> Prompt:
             smaller = fitted(max(LEAST_CONTEXT, min(max_context_chars, max_chars - beside)))[0]
@@ -179,13 +181,14 @@ def _checked_context(chars: int) -> None:
         )  # fmt: skip
 
 
-def _no_room(chars: int, does_fit: Callable[[int], bool]) -> PromptRefused:
+def _no_room(chars: int, names: Sequence[str], does_fit: Callable[[int], bool]) -> PromptRefused:
     """Not one passage fits beside its label: how much would do."""
     enough = chars
     while enough < MOST_CONTEXT and not does_fit(enough):
         enough = min(2 * enough, MOST_CONTEXT)
+    which = f" ({', '.join(names[:MOST_TOLD])})" if names else ""
     return PromptRefused(
-        f"not one passage of the documents fits into max_context_chars, which is {chars:,}",
+        f"not one passage of the documents{which} fits into max_context_chars, which is {chars:,}",
         field="max_context_chars", cure=f"{enough:,} would do: raise `max_context_chars`",
     )  # fmt: skip
 

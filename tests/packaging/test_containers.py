@@ -122,7 +122,8 @@ def test_the_image_without_the_page_has_the_same_versions() -> None:
         return set(re.findall(r"^([\w.-]+==\S+)", (ROOT / name).read_text(), re.MULTILINE))
 
     server, page = versions("requirements-server.txt"), versions("requirements.txt")
-    assert server < page
+    beside = {line.partition("==")[0] for line in server - page}
+    assert beside == {"redis", "async-timeout"}  # for circuits that machines share
     assert any(line.startswith("gradio==") for line in page - server)
 
 
